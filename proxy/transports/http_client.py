@@ -173,7 +173,7 @@ def _stand_in(request: httpx2.Request, text: str, delivered: Delivered, status: 
 
 def _failure(request: httpx2.Request, text: str, delivered: Delivered) -> bytes:
     """The body of such an answer."""
-    return failure(bytes(wire.decode(request.content).id) or b"null", text, delivered)
+    return failure(_request_id(request) or b"null", text, delivered)
 
 
 def _is_aside(body: bytes) -> bool:
@@ -191,8 +191,14 @@ def _cancelled_id(body: bytes) -> bytes | None:
 
 
 def _request_id(request: httpx2.Request) -> bytes:
-    """The raw id of the request that an HTTP request carries, b"" if it carries none."""
-    return bytes(wire.decode(request.content).id) if request.method == "POST" else b""
+    """The raw id of the request that an HTTP request carries, b"" if it carries none.
+
+    An answer of ours carries an id too, which the server chose: it may be that of a request of ours by chance.
+    """
+    if request.method != "POST":
+        return b""
+    envelope = wire.decode(request.content)
+    return bytes(envelope.id) if envelope.method else b""
 
 
 def _refusal_of(request: httpx2.Request, response: httpx2.Response) -> str:

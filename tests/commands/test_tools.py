@@ -66,6 +66,11 @@ def test_a_server_that_is_missing_is_named_and_the_others_are_shown(here: Here, 
     ]  # fmt: skip
 
 
+def test_all_servers_are_waited_for_however_short_a_client_would_wait(here: Here, tmp_path: Path) -> None:
+    done = here("tools", "--json", "--config", write_config(tmp_path, {"clock": sample("clock")}, listWait=0))
+    assert len(json.loads(done.out)) == 3
+
+
 def test_descriptions_are_not_taken_for_markup(here: Here, tmp_path: Path) -> None:
     words = "Use [/path] and [red]this[/red], :smile:"
     done = here("tools", "--config", write_config(tmp_path, {"mine": listing({"name": "t", "description": words})}))

@@ -651,3 +651,23 @@ async def test_an_answer_to_another_call_in_place_of_its_own_fails_the_call_at_o
         channel.write(CALL % 2)
         assert "another request" in (await heard.answer(2)).error["message"]
         assert (await heard.answer(7)).result == {"of": 7}
+
+
+async def test_a_question_of_the_servers_with_the_id_of_a_call_is_not_taken_for_it(heard: Collector) -> None:
+    """Either side counts its own requests."""
+    let_go = anyio.Event()
+
+    async def ask(request: Request, reply: Reply) -> None:
+        await reply.begin(200, EVENTS)
+        await reply.event(b'{"jsonrpc":"2.0","id":2,"method":"ping"}')
+        await reply.until_gone()
+        let_go.set()
+
+    async with greeted(Site(tools__call=ask), heard) as (channel, server):
+        channel.write(CALL % 2)
+        await heard.until(lambda: heard.messages[-1].method == "ping")
+        channel.write(b'{"jsonrpc":"2.0","id":2,"result":{}}\n')
+        await server.until(lambda: bool(server.requests[-1].body.endswith(b'"result":{}}')))
+        channel.write(b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}\n')
+        with anyio.fail_after(PATIENCE):
+            await let_go.wait()

@@ -139,6 +139,21 @@ async def test_a_child_holds_no_pipe_of_another_one() -> None:
     two.release()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Popen's own, about just that
+async def test_letting_go_of_a_child_that_lives_on_closes_all_that_we_hold_of_it() -> None:
+    await run()
+    before = len(descriptors.numbers())
+    child = await start(Owner(), "import time; time.sleep(600)")
+    await child.connect()
+    child.release()
+    try:
+        await until_open(before)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        with suppress(ChildProcessError):  # where a thread waits for it, that one was first
+            os.waitpid(child.pid, 0)  # noqa: ASYNC222
+
+
 async def test_a_command_that_is_not_there_raises_and_leaves_no_descriptor() -> None:
     before = len(descriptors.numbers())
     for _ in range(3):
@@ -159,8 +174,13 @@ async def test_however_few_descriptors_are_left_none_is_lost() -> None:
                 refused += 1
             os.close(taken.pop())
     assert refused >= 6
-    with anyio.fail_after(PATIENCE):  # uvloop closes a descriptor some turns later
-        while len(descriptors.numbers()) > before:
+    await until_open(before)
+
+
+async def until_open(number: int) -> None:
+    """Until no more descriptors than these are open: uvloop closes some a few turns later."""
+    with anyio.fail_after(PATIENCE):
+        while len(descriptors.numbers()) > number:
             await anyio.lowlevel.checkpoint()
 
 

@@ -125,6 +125,14 @@ def test_the_keeper_ends_the_groups_of_an_owner_that_was_killed(code: str) -> No
         eventually(lambda: not marked(own), lambda: marked(own))
 
 
+def test_the_keeper_asks_before_it_kills() -> None:
+    polite = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\nprint(1, flush=True)\n"
+    mark, own = new_mark(), new_mark()
+    with group(polite + "time.sleep(600)", mark) as leader, owner(str(leader.pid), mark=own) as held:
+        held.send_signal(signal.SIGKILL)
+        assert leader.wait(PATIENCE) == 7
+
+
 def test_the_keeper_leaves_a_group_alone_that_it_was_told_to_forget() -> None:
     mark, own = new_mark(), new_mark()
     with group(FAMILY, mark) as kept, group(FAMILY, mark) as forgotten:

@@ -117,11 +117,11 @@ async def test_stderr_comes_line_by_line_apart_from_stdout(heard: Collector) -> 
     assert heard.lines == [b"out"]
 
 
-async def test_a_flood_on_stderr_never_blocks_the_child_and_its_lines_stay_short(heard: Collector) -> None:
-    code = "import sys; sys.stderr.write('x' * 3_000_000 + '\\nend\\n'); sys.stderr.flush(); print('done')\n" + CAT
+async def test_a_flood_on_stderr_never_blocks_the_child_and_is_passed_on_in_short_lines(heard: Collector) -> None:
+    code = "import sys; sys.stderr.write('x' * 3_000_000); sys.stderr.flush(); print('done')\n" + CAT
     async with opened(python(code), heard):
         assert await heard.line() == b"done"
-        await heard.until(lambda: heard.printed[-1:] == ["end"])
+        await heard.until(lambda: len(heard.printed) > 3)
     assert max(map(len, heard.printed)) <= 16 * 1024
 
 
