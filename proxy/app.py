@@ -25,14 +25,18 @@ from .fleet import Fleet
 from .fronts.stdio import StandardStreams, StdioFront
 from .pump import Pump
 from .relay import Relay
+from .reload import Reloader
 from .telemetry.redact import Redactor
 from .transports.channel import Graces
 from .transports.connect import Connector
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
     from .events import Observer
 
 _SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_RELOAD: Final = getattr(signal, "SIGHUP", None)
 
 
 class Hub:
@@ -42,11 +46,19 @@ class Hub:
         self.config = config
         self.bus = Bus(time.time, asyncio.get_running_loop().call_soon)
         proxy = config.proxy
-        self.relay = Relay(emit=self.bus, name=proxy.name, version=__version__, list_wait=proxy.list_wait)
+        self.relay = Relay(
+            emit=self.bus,
+            name=proxy.name,
+            version=__version__,
+            list_wait=proxy.list_wait,
+            page_size=proxy.page_size,
+        )
         self.pump = Pump(self.relay, self.bus)
         self.graces = Graces()
         self.connector = Connector(environ, self.graces)
-        self.fleet = Fleet(config, self.pump, self.connector, self.bus, random.random, Redactor(secrets(config)))
+        self.redactor = Redactor(secrets(config))
+        self.fleet = Fleet(config, self.pump, self.connector, self.bus, random.random, self.redactor)
+        self.reloader = Reloader(config, environ, self.fleet, self.bus, self.redactor.learn)
 
     @asynccontextmanager
     async def servers(self) -> AsyncIterator[None]:
@@ -80,24 +92,27 @@ async def run_stdio(config: Config, environ: Mapping[str, str], streams: Standar
 async def _serve(hub: Hub, front: StdioFront, signals: AsyncIterator[signal.Signals] | None) -> None:
     async with AsyncExitStack() as telemetry, anyio.create_task_group() as tasks:
         if signals is not None:
-            tasks.start_soon(_end_at_signal, signals, hub.graces, tasks.cancel_scope)
+            tasks.start_soon(_obey_signals, signals, hub, tasks)
         # The client's first request is mostly here already: it has its answer before the first server is started.
         await front.open()
         async with hub.servers():
-            tasks.start_soon(_start_telemetry, hub, telemetry)
+            tasks.start_soon(_start_the_rest, hub, telemetry)
             await front.serve()
         tasks.cancel_scope.cancel()
 
 
-async def _end_at_signal(signals: AsyncIterator[signal.Signals], graces: Graces, scope: anyio.CancelScope) -> None:
-    """A signal ends us at once: the client that sent it kills us half a second later."""
-    async for _ in signals:
-        graces.hurry()
-        scope.cancel()
+async def _obey_signals(signals: AsyncIterator[signal.Signals], hub: Hub, tasks: TaskGroup) -> None:
+    """SIGHUP reads the configuration again. Any other ends us at once: who sent it kills us half a second later."""
+    async for received in signals:
+        if received == _RELOAD:
+            tasks.start_soon(hub.reloader.reload)
+        else:
+            hub.graces.hurry()
+            tasks.cancel_scope.cancel()
 
 
-async def _start_telemetry(hub: Hub, stack: AsyncExitStack) -> None:
-    """Listen, once the servers are on their way: these libraries cost as much start-up time as all the rest."""
+async def _start_the_rest(hub: Hub, stack: AsyncExitStack) -> None:
+    """Telemetry and the watch over the file, once the servers are on their way: their libraries take as long again."""
     await anyio.lowlevel.checkpoint()
     try:
         observers = open_telemetry(hub, stack)
@@ -108,6 +123,7 @@ async def _start_telemetry(hub: Hub, stack: AsyncExitStack) -> None:
     hub.bus.open(*observers)
     gc.collect()
     gc.freeze()  # what is there now stays: the collector need not look at it during calls
+    await hub.reloader.watch()
 
 
 def open_telemetry(hub: Hub, stack: AsyncExitStack) -> list[Observer]:
@@ -117,10 +133,10 @@ def open_telemetry(hub: Hub, stack: AsyncExitStack) -> list[Observer]:
     from .telemetry.logs import build_logs
     from .telemetry.sink import open_sink
 
-    settings, hidden = hub.config.proxy, secrets(hub.config)
+    settings = hub.config.proxy
     sink = open_sink(settings.log, hub.bus)
     stack.callback(sink.close)
-    logs = build_logs(settings.log, sink=sink, secrets=hidden, clock=time.monotonic)
+    logs = build_logs(settings.log, sink=sink, redactor=hub.redactor, clock=time.monotonic)
     stack.callback(logs.finish)
     stack.callback(install_bridge(logs, settings.log.level))
     observers: list[Observer] = [logs]
@@ -128,7 +144,7 @@ def open_telemetry(hub: Hub, stack: AsyncExitStack) -> list[Observer]:
         from .telemetry.endpoint import serve
         from .telemetry.metrics import Metrics
 
-        metrics = Metrics(traffic=hub.relay.traffic, in_flight=hub.relay.in_flight, secrets=hidden)
+        metrics = Metrics(traffic=hub.relay.traffic, in_flight=hub.relay.in_flight, redactor=hub.redactor)
         observers.append(metrics)
         stack.callback(serve(settings.metrics, metrics.registry, hub.bus).close)
     stack.callback(hub.bus.flush)  # the last one in is the first to be called: what happened while ending is told

@@ -9,19 +9,20 @@ import msgspec
 from msgspec import Raw
 
 from . import __version__, wire
+from .catalogue import MEMBERS
 from .eras import handshake
 from .errors import METHOD_NOT_FOUND, ORIGIN, ConnectionLost, ManifoldError, StartFailed, WireError
 from .pump import Pump
 from .relay import Link
 from .relay.peers import Reply
 
-KINDS: Final = {
-    "tools": ("tools", "tools/list", "tools"),
-    "prompts": ("prompts", "prompts/list", "prompts"),
-    "resources": ("resources", "resources/list", "resources"),
-    "templates": ("resources", "resources/templates/list", "resourceTemplates"),
+LISTINGS: Final = {
+    "tools": ("tools", "tools/list"),
+    "prompts": ("prompts", "prompts/list"),
+    "resources": ("resources", "resources/list"),
+    "templates": ("resources", "resources/templates/list"),
 }
-"""Kind of listing -> the capability that announces it, the method that gets it, the result's member that holds it."""
+"""Kind of listing -> the capability that announces it, and the method that gets it."""
 
 MOST_PAGES: Final = 1000
 MOST_ENTRIES: Final = 20_000
@@ -68,11 +69,14 @@ class Conversation:
             raise _refused(method, self._link.server, reply.error)
         return reply.result
 
-    async def initialize(self) -> handshake.ServerHello:
-        """Shake hands, up to but not including `notifications/initialized`. Raises StartFailed with what to do."""
+    async def initialize(self, offer: handshake.Offer) -> handshake.ServerHello:
+        """Shake hands, up to but not including `notifications/initialized`. Raises StartFailed with what to do.
+
+        `offer` is what the server is told of the clients that we speak for.
+        """
         server = self._link.server
         try:
-            result = await self.ask("initialize", handshake.client_params(__version__))
+            result = await self.ask("initialize", handshake.client_params(__version__, offer))
             return handshake.read_server(result)
         except Refused as problem:
             hint = ""
@@ -84,7 +88,7 @@ class Conversation:
 
     async def list_all(self, kind: str) -> list[Raw]:
         """All pages of one kind of listing. Raises Refused, or WireError where the answer is no listing."""
-        _, method, member = KINDS[kind]
+        method, member = LISTINGS[kind][1], MEMBERS[kind]
         items: list[Raw] = []
         params = b""
         seen: set[bytes] = set()
@@ -104,7 +108,7 @@ class Conversation:
             if len(items) > MOST_ENTRIES or size > MOST_BYTES:
                 raise WireError(f"its list has more than {MOST_ENTRIES} entries or {MOST_BYTES >> 20} MiB")
             cursor = bytes(page.get("nextCursor", b"null"))
-            if cursor == b"null":
+            if cursor in (b"null", b'""'):  # an empty one is what many write for none
                 return items
             if cursor in seen:
                 raise WireError(f"its pages of {method} go round in circles")

@@ -28,6 +28,7 @@ INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 SERVER_UNAVAILABLE: Final = -32000
 REQUEST_TIMED_OUT: Final = -32001
+RESOURCE_NOT_FOUND: Final = -32002
 
 ORIGIN: Final = "mcp-manifold"
 Delivered = Literal["no", "maybe"]

@@ -15,13 +15,14 @@ class Event(msgspec.Struct, frozen=True):
     """Base of all facts. Times are taken by who listens; durations are in seconds."""
 
 
-class CallFinished(Event, frozen=True):
-    """A `tools/call` ended, exactly once for each. Never carries arguments or results.
+class RequestFinished(Event, frozen=True):
+    """A request that was passed on to a server ended, exactly once for each. Never carries arguments or results.
 
     `client` is the name that the client gave at `initialize`; `session` its id; `request_id` the
     client's own id as JSON. `tool` is the server's own name for it. Where no tool was found it is "", and so is
     `server` unless the name's prefix tells; `name` then is what the client asked for. `bytes_in` counts the
     request's line, `bytes_out` the answer's. `reason` says why we failed it, where it was not the server's own doing.
+    For other methods than `tools/call`, `tool` is what they ask for: a prompt's name, a URI, a task's id.
     """
 
     client: str
@@ -34,6 +35,22 @@ class CallFinished(Event, frozen=True):
     bytes_in: int
     bytes_out: int
     name: str = ""
+    reason: str = ""
+    method: str = "tools/call"
+
+
+class CallFinished(RequestFinished, frozen=True):
+    """The same of a `tools/call`: what this is all about has a kind of its own."""
+
+
+class QuestionFinished(Event, frozen=True):
+    """A request of a server to a client ended, or was refused (`session` "" where no client was asked)."""
+
+    server: str
+    session: str
+    method: str
+    outcome: Literal["ok", "error", "refused", "timeout", "cancelled"]
+    seconds: float
     reason: str = ""
 
 
@@ -78,12 +95,16 @@ class ServerStartFinished(Event, frozen=True):
 
 
 class CatalogueChanged(Event, frozen=True):
-    """The listing of one server changed. `tools` is the number that clients now see of it."""
+    """One listing of a server changed. `entries` is the number that clients now see of it.
+
+    `kind` is "tools", "prompts", "resources" or "templates".
+    """
 
     server: str
-    tools: int
+    entries: int
     added: int
     removed: int
+    kind: str = "tools"
 
 
 class ServerOutput(Event, frozen=True):

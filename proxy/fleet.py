@@ -1,15 +1,18 @@
-"""All supervisors: starts them together, and publishes the catalogue that their listings make."""
+"""All supervisors: starts them together, publishes the catalogue of their listings, applies a changed configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import anyio
 import msgspec
+from anyio.abc import TaskGroup
 
-from .catalogue import Catalogue
-from .config.models import Config
-from .eras.handshake import combined_instructions
+from .catalogue import KINDS, Catalogue, Derived
+from .config.changes import Changes
+from .config.models import Config, Server
+from .eras.handshake import Offer, combined_instructions
 from .events import Emit
 from .lifecycle import Lifecycle
 from .names import Namer, budget, clean_prefix
@@ -18,11 +21,16 @@ from .relay import Target
 from .supervisor import Supervisor
 from .transports.connect import Connect
 
+_RESTARTED: Final = "its entry in the configuration changed"
+_REMOVED: Final = "it is no longer in the configuration"
+_OTHER_CLIENT: Final = "the client's capabilities changed"
+
 
 class ServerReport(msgspec.Struct, frozen=True):
     """What is known of one server, for `check`. Counts are -1 where it never got so far.
 
-    `tools` are its own, `shown` those that the rules let through.
+    `tools` are its own, `shown` those that the rules let through. `derived` are its URIs and templates that another
+    server claims too.
     """
 
     server: str
@@ -35,6 +43,16 @@ class ServerReport(msgspec.Struct, frozen=True):
     prompts: int
     seconds: float
     problem: str
+    derived: tuple[Derived, ...] = ()
+
+
+class _Running:
+    """A supervisor at work. `scope` ends it; `ended` is set when nothing is left of it."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.supervisor = supervisor
+        self.scope = anyio.CancelScope()
+        self.ended = anyio.Event()
 
 
 class Fleet:
@@ -49,28 +67,149 @@ class Fleet:
         random: Callable[[], float],
         redact: Callable[[str], str] = str,
     ) -> None:
-        self._config = config
+        self._instructions = config.proxy.instructions or ""
+        self._longest = budget(config.proxy.name)
+        self._wait = config.proxy.list_wait
         self._pump = pump
+        self._connect = connect
+        self._emit = emit
+        self._random = random
+        self._redact = redact
+        self._tasks: TaskGroup | None = None
+        self._running: dict[str, _Running] = {}
         self._progress = anyio.Event()
-        enabled = [server for server in config.servers if server.entry.enabled]
-        prefixes = {server.key: clean_prefix(server.prefix) for server in enabled}
-        longest = budget(config.proxy.name)
-        self.supervisors: list[Supervisor] = []
-        for server in enabled:
-            prefix = prefixes[server.key]
-            others = [other for key, other in prefixes.items() if key != server.key]
-            namer = Namer(server.key, prefix, others, longest)
-            supervisor = Supervisor(server, namer, Lifecycle(random), connect, pump, emit, self._changed, redact)
-            self.supervisors.append(supervisor)
-            pump.relay.add_target(Target(server.key, prefix, server.entry.call_timeout))
+        self._offered = anyio.Event()
+        self._latest: Offer | None = None
+        self._held_for: set[str] = set()
+        """Servers for whose listing the catalogue waits, so that a change of the file is one change for clients."""
+        servers = [server for server in config.servers if server.entry.enabled]
+        self._namers = self._namers_of(servers)
+        self.supervisors = [self._supervisor(server) for server in servers]
+        for supervisor in self.supervisors:
+            pump.relay.add_target(_target(supervisor.server))
+        pump.relay.on_offer(self._client_came)
         self._changed()
 
     async def run(self) -> None:
         """Keep all servers up until cancelled."""
         async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
             for supervisor in self.supervisors:
-                tasks.start_soon(supervisor.run)
+                self._start(supervisor)
             await anyio.sleep_forever()
+
+    def apply(self, config: Config, changes: Changes) -> None:
+        """Start, stop and restart what changed, and nothing else; clients hear of it once, when it is through."""
+        self._instructions = config.proxy.instructions or ""
+        servers = [server for server in config.servers if server.entry.enabled]
+        self._namers = self._namers_of(servers)
+        now, relay = self._pump.now(), self._pump.relay
+        known = {supervisor.key: supervisor for supervisor in self.supervisors}
+        fresh = {server.key: server for server in (*changes.added, *changes.changed)}
+        self.supervisors = [
+            self._supervisor(fresh[server.key]) if server.key in fresh else known[server.key] for server in servers
+        ]
+        for key in changes.removed:
+            self._stop(key, _REMOVED)
+            known[key].vanish()
+            self._pump.do(relay.retire_target, key, _REMOVED, now)
+        for server in changes.added:
+            relay.add_target(_target(server))
+        for supervisor in self.supervisors:
+            if supervisor.key in fresh and supervisor.key in known:
+                supervisor.inherit(known[supervisor.key])
+        for server in changes.changed:
+            self._stop(server.key, _RESTARTED)
+            relay.targets[server.key].adopt(_target(server))
+            self._pump.do(relay.away, server.key, _RESTARTED, coming=True, now=now)
+        relay.order_targets([supervisor.key for supervisor in self.supervisors])
+        for supervisor in self.supervisors:
+            if supervisor.key in fresh:
+                self._start(supervisor)
+            else:
+                supervisor.rename(self._namers[supervisor.key])
+        self._hold({server.key for server in fresh.values()})
+
+    def _hold(self, keys: set[str]) -> None:
+        if self._tasks is not None:
+            self._held_for = held = self._held_for | keys
+            if keys:
+                self._tasks.start_soon(self._release_later, held)
+        self._changed()
+
+    async def _release_later(self, held: set[str]) -> None:
+        await anyio.sleep(self._wait)
+        if self._held_for is held:
+            self._held_for = set()
+            self._changed()
+
+    # Supervisors
+
+    def _namers_of(self, servers: Iterable[Server]) -> dict[str, Namer]:
+        prefixes = {server.key: clean_prefix(server.prefix) for server in servers}
+        return {
+            key: Namer(key, prefix, [other for one, other in prefixes.items() if one != key], self._longest)
+            for key, prefix in prefixes.items()
+        }
+
+    def _supervisor(self, server: Server) -> Supervisor:
+        return Supervisor(
+            server,
+            self._namers[server.key],
+            Lifecycle(self._random),
+            self._connect,
+            self._pump,
+            self._emit,
+            self._offer,
+            self._changed,
+            self._redact,
+        )
+
+    def _start(self, supervisor: Supervisor) -> None:
+        if self._tasks is None:
+            return  # `run` has yet to begin, and starts all
+        before = self._running.get(supervisor.key)
+        self._running[supervisor.key] = running = _Running(supervisor)
+        self._tasks.start_soon(self._look_after, running, before)
+
+    async def _look_after(self, running: _Running, before: _Running | None) -> None:
+        """Run a supervisor, after the one that it replaces: two of a server might fight over what they both use."""
+        try:
+            if before is not None:
+                await before.ended.wait()
+            with running.scope:
+                await running.supervisor.run()
+        finally:
+            running.ended.set()
+
+    def _stop(self, key: str, why: str) -> None:
+        """End a server, which takes its time; its calls learn `why` at once, and it gets no more of them."""
+        running = self._running.get(key)
+        if running is not None:
+            running.supervisor.disconnect(why)
+            running.scope.cancel()
+
+    # Clients
+
+    async def _offer(self) -> Offer:
+        """What servers are told of the clients; waits for the first one."""
+        await self._offered.wait()
+        assert self._latest is not None
+        return self._latest
+
+    def _client_came(self) -> None:
+        """A client said what it can do: servers that were told otherwise have to hear it from the start."""
+        self._latest = self._pump.relay.offer
+        self._offered.set()
+        for index, old in enumerate(self.supervisors):
+            if old.declared is None or old.declared == self._latest or old.lifecycle.state == "failed":
+                continue
+            self.supervisors[index] = new = self._supervisor(old.server)
+            new.inherit(old)
+            self._stop(old.key, _OTHER_CLIENT)
+            self._start(new)
+
+    # What is known
 
     @property
     def settled(self) -> bool:
@@ -88,28 +227,41 @@ class Fleet:
 
     def reports(self) -> list[ServerReport]:
         """What is known of each server now, in the order of the configuration."""
-        return [_report(supervisor) for supervisor in self.supervisors]
+        derived = self._pump.relay.catalogue.derived
+        return [_report(one, tuple(found for found in derived if found.server == one.key)) for one in self.supervisors]
 
     def _changed(self) -> None:
         """Something of a server changed: publish what there is now."""
+        progress, self._progress = self._progress, anyio.Event()
+        progress.set()
+        waiting = {
+            one.key for one in self.supervisors if one.key in self._held_for and not (one.surveyed or one.problem)
+        }
+        if waiting:
+            return
+        self._held_for = set()
         pump = self._pump
-        known = frozenset(one.key for one in self.supervisors if one.lifecycle.state == "ready" or one.tools.routes)
+        known = frozenset(
+            one.key for one in self.supervisors if one.lifecycle.state == "ready" or one.offering.of("tools").routes
+        )
         said = [
             (one.server.prefix or one.key, one.hello.instructions) for one in self.supervisors if one.hello is not None
         ]
         pump.do(
             pump.relay.publish,
-            Catalogue(one.tools for one in self.supervisors),
+            Catalogue(one.offering for one in self.supervisors),
             listed=known,
-            settled=self.settled,
-            instructions=combined_instructions(self._config.proxy.instructions or "", said),
+            settled=frozenset(kind for kind in KINDS if all(kind in one.settled for one in self.supervisors)),
+            instructions=combined_instructions(self._instructions, said),
             now=pump.now(),
         )
-        progress, self._progress = self._progress, anyio.Event()
-        progress.set()
 
 
-def _report(supervisor: Supervisor) -> ServerReport:
+def _target(server: Server) -> Target:
+    return Target(server.key, clean_prefix(server.prefix), server.entry.call_timeout, server.entry.ask_timeout)
+
+
+def _report(supervisor: Supervisor, derived: tuple[Derived, ...]) -> ServerReport:
     hello = supervisor.hello
     ready = supervisor.lifecycle.state == "ready"
 
@@ -122,9 +274,10 @@ def _report(supervisor: Supervisor) -> ServerReport:
         state=supervisor.lifecycle.state,
         protocol=hello.protocol if hello else "",
         tools=count("tools"),
-        shown=len(supervisor.tools.routes) if ready else -1,
+        shown=len(supervisor.offering.of("tools").routes) if ready else -1,
         resources=count("resources"),
         prompts=count("prompts"),
         seconds=supervisor.seconds,
         problem=supervisor.problem,
+        derived=derived,
     )

@@ -50,6 +50,12 @@ class Namer:
         )
         self._longest = longest
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the other one gives everything the same name."""
+        return isinstance(other, Namer) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def name(self, tool: str, wanted: str | None = None, taken: Collection[str] = ()) -> str:
         """The public name of `tool`; `wanted` is the user's name for it, `taken` are names of this server in use."""
         plain = self._head + (wanted or tool)

@@ -185,9 +185,8 @@ def close_object(members: Mapping[str, Raw | bytes]) -> bytes:
     return b"{" + b"".join(parts)[1:] + b"}"
 
 
-_MEMBERS: Final = {
-    key: f',"{key}":'.encode() for key in ("name", "arguments", "_meta", "progressToken", "description", "inputSchema")
-}
+_COMMON: Final = ("name", "arguments", "_meta", "progressToken", "description", "inputSchema", "uri")
+_MEMBERS: Final = {key: f',"{key}":'.encode() for key in _COMMON}
 
 
 def member(key: str) -> bytes:
@@ -232,12 +231,12 @@ def number(raw: Raw | bytes) -> int | None:
 def request(id: int, method: str, params: bytes = b"") -> bytes:
     """A request of ours as a line."""
     tail = b',"params":' + params + b"}\n" if params else b"}\n"
-    return b'{"jsonrpc":"2.0","id":%d,"method":%b' % (id, encode(method)) + tail
+    return b'{"jsonrpc":"2.0","id":%d,"method":%b' % (id, encode_text(method)) + tail
 
 
 def notification(method: str, params: bytes | Raw = b"") -> bytes:
     """A notification as a line."""
-    head = b'{"jsonrpc":"2.0","method":' + encode(method)
+    head = b'{"jsonrpc":"2.0","method":' + encode_text(method)
     return b"".join((head, b',"params":', params, b"}\n")) if params else head + b"}\n"
 
 

@@ -106,7 +106,7 @@ OURS = {
         _TALK + "the_handshake_offers_the_latest_revision_and_tells_who_we_are",
         _SUPERVISOR + "a_server_is_greeted_listed_and_ready"),
     "initialize-answer": must(LIFECYCLE, "The server MUST respond with its own capabilities and information:", SERVER,
-        _SESSION + "the_capabilities_are_the_proxys_own", _as_server("server-initialize")),
+        _SESSION + "the_capabilities_are_those_of_all_servers_that_might_be_there", _as_server("server-initialize")),
     "initialized": must(LIFECYCLE, "After successful initialization, the client MUST send an initialized notification",
         CLIENT, _SUPERVISOR + "a_server_is_greeted_listed_and_ready"),
     "version-offered": must(LIFECYCLE,
@@ -258,7 +258,7 @@ OURS = {
         _CALLS + "what_a_call_was_is_told_once_without_its_arguments"),
     # What clients ask of servers.
     "tools-declared": must(TOOLS, "Servers that support tools MUST declare the tools capability:", SERVER,
-        _SESSION + "the_capabilities_are_the_proxys_own"),
+        _SESSION + "the_capabilities_are_those_of_all_servers_that_might_be_there"),
     "tool-schema": must(TOOLS, "MUST be a valid JSON Schema object (not null)", SERVER,
         "test_catalogue.py::test_a_definition_that_clients_could_not_read_is_left_out_and_told"),
     "prompts-declared": must(PROMPTS, "Servers that support prompts MUST declare the prompts capability", SERVER,

@@ -14,6 +14,7 @@ import pytest
 
 from proxy import app
 from proxy.config.load import load
+from proxy.fronts.local import LocalClient
 from tests.support import servers
 from tests.support.client import PATIENCE
 from tests.support.commands import python, sample
@@ -32,6 +33,7 @@ async def test_servers_run_while_the_hub_is_open_and_not_after(tmp_path: Path) -
     hub = app.Hub(load(write_config(tmp_path, entries), {}), {})
     assert marked(mark) == {}
     with anyio.fail_after(PATIENCE):
+        await LocalClient(hub.pump, "test").initialize()
         async with hub.servers():
             while hub.fleet.reports()[0].state != "ready":
                 await hub.fleet.progress()
@@ -44,6 +46,7 @@ async def test_an_error_inside_comes_out_after_the_servers_have_ended(tmp_path: 
     hub = app.Hub(load(write_config(tmp_path, {"clock": sample("clock", env=mark)}), {}), {})
 
     async def fail() -> None:
+        await LocalClient(hub.pump, "test").initialize()
         async with hub.servers():
             await hub.fleet.until_settled()
             raise ZeroDivisionError

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "proxy"
 # Each level imports from itself and from the ones above it in this list; names on one line stand side by side.
 LEVELS = [
     ("errors",),
-    ("texts", "names"),
+    ("texts", "names", "uris"),
     ("events",),
     ("wire",),
     ("config",),
@@ -33,6 +33,7 @@ LEVELS = [
     ("telemetry",),
     ("supervisor",),
     ("fleet",),
+    ("reload",),
     ("fronts",),
     ("app",),
     ("samples",),
@@ -49,6 +50,7 @@ HEAVY = {"mcp": {"transports"}, "httpx2": {"transports"}, "starlette": set[str](
 # Modules whose behaviour is shown elsewhere: path in the package -> where and why.
 NO_TEST_OF_ITS_OWN: dict[str, str] = {
     "transports/http_client.py": "the client of HTTP channels; every test of test_http and test_sse goes through it",
+    "relay/elicitation.py": "tests/relay/test_questions.py shows it through the relay",
     "__main__.py": "hands over to cli; every test in tests/real starts it",
 }
 

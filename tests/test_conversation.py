@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from proxy.conversation import MOST_PAGES, Conversation, Refused
+from proxy.eras.handshake import Offer
 from proxy.errors import ConnectionLost, StartFailed, WireError
 from proxy.relay import Target
 from proxy.transports.channel import Intake
@@ -16,6 +17,8 @@ from tests.support.message import Message
 from tests.support.scripted import PATIENCE, Connection, Outcome, ScriptedServer, error, result
 from tests.support.stage import Stage
 from tests.support.virtual_time import VIRTUAL
+
+OFFER = Offer("2025-11-25", b"{}")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def tools(*names: str) -> list[dict[str, str]]:
 
 async def test_the_handshake_offers_the_latest_revision_and_tells_who_we_are() -> None:
     with listing(ScriptedServer()) as talk:
-        hello = await talk.conversation.initialize()
+        hello = await talk.conversation.initialize(OFFER)
     assert (hello.protocol, hello.name, hello.version) == ("2025-11-25", "scripted", "7")
     [asked] = talk.connection.received
     assert asked.params["protocolVersion"] == "2025-11-25"
@@ -171,7 +174,7 @@ async def test_giving_up_a_request_tells_the_server_and_a_late_answer_falls() ->
 async def test_initialize_is_never_cancelled_since_the_protocol_forbids_it() -> None:
     with listing(ScriptedServer(initialize=lambda *_: None)) as talk:
         with anyio.move_on_after(5):
-            await talk.conversation.initialize()
+            await talk.conversation.initialize(OFFER)
         assert [m.method for m in talk.connection.received] == ["initialize"]
 
 
@@ -187,6 +190,6 @@ async def test_initialize_is_never_cancelled_since_the_protocol_forbids_it() -> 
 )
 async def test_a_handshake_of_no_use_is_a_failed_start_that_names_the_server(outcome: bytes, words: str) -> None:
     with listing(ScriptedServer(initialize=lambda *_: outcome)) as talk, pytest.raises(StartFailed) as caught:
-        await talk.conversation.initialize()
+        await talk.conversation.initialize(OFFER)
     assert caught.value.server == "one"
     assert words in caught.value.reason

@@ -25,18 +25,18 @@ def tool(more: bytes, schema: bytes = SCHEMA) -> bytes:
 
 def shown(item: bytes, described: str | None = None) -> bytes:
     """What clients see of a definition, under the name `git__a`."""
-    _, found, _ = definitions.read(Raw(item))
+    _, found, _ = definitions.read("tools", Raw(item))
     assert found is not None
-    definition, _ = definitions.edit(found, "git__a", described)
+    definition, _ = definitions.edit("tools", found, "git__a", described)
     return definition
 
 
 def remarks(item: bytes) -> list[str]:
-    return definitions.read(Raw(item))[2]
+    return definitions.read("tools", Raw(item))[2]
 
 
 def is_left_out(item: bytes) -> bool:
-    name, found, said = definitions.read(Raw(item))
+    name, found, said = definitions.read("tools", Raw(item))
     assert (found is None) == any("is left out" in sentence and "tool 'a' is" in sentence for sentence in said)
     assert name == "a"
     return found is None
@@ -71,7 +71,7 @@ def test_a_definition_from_the_wild_passes_whole() -> None:
 
 def test_of_members_with_one_name_the_last_counts_and_one_is_passed_on() -> None:
     item = b'{"name":"b","x":1,"name":"a","x":2,' + SCHEMA + b"}"
-    assert definitions.read(Raw(item))[0] == "a"
+    assert definitions.read("tools", Raw(item))[0] == "a"
     assert shown(item) == b'{"name":"git__a","x":2,' + SCHEMA + b"}"
 
 
@@ -123,9 +123,9 @@ def test_a_title_among_the_annotations_loses_what_hides_and_the_others_pass() ->
 @given(st.text(max_size=30), st.booleans())
 def test_no_description_keeps_anything_hidden(text: str, escaped: bool) -> None:
     item = tool(b'"description":' + json.dumps(text, ensure_ascii=escaped).encode())
-    _, found, _ = definitions.read(Raw(item))
+    _, found, _ = definitions.read("tools", Raw(item))
     assert found is not None
-    definition, description = definitions.edit(found, "git__a", None)
+    definition, description = definitions.edit("tools", found, "git__a", None)
     assert json.loads(definition)["description"] == description == texts.clean(text)
 
 
@@ -204,10 +204,10 @@ def test_a_tool_whose_arguments_clients_could_not_read_is_left_out(schema: bytes
 
 
 def test_a_name_that_some_parsers_refuse_costs_nothing_since_clients_see_another() -> None:
-    name, found, said = definitions.read(Raw(rb'{"name":"a\ud800",' + SCHEMA + b"}"))
+    name, found, said = definitions.read("tools", Raw(rb'{"name":"a\ud800",' + SCHEMA + b"}"))
     assert (name, said) == ("a\ud800", [])
     assert found is not None
-    assert definitions.edit(found, "git__a", None)[0] == tool(b"").replace(b'"a"', b'"git__a"')
+    assert definitions.edit("tools", found, "git__a", None)[0] == tool(b"").replace(b'"a"', b'"git__a"')
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_tool_that_some_parsers_refuse_is_left_out(more: bytes) -> None:
 
 @pytest.mark.parametrize("item", [b"7", b"null", b'"a"', b"[]", b"{}", b'{"name":7}', b'{"name":null}', b'{"name":""}'])
 def test_an_item_without_a_name_is_no_tool(item: bytes) -> None:
-    name, found, said = definitions.read(Raw(item))
+    name, found, said = definitions.read("tools", Raw(item))
     assert (name, found, len(said)) == (None, None, 1)
 
 
@@ -238,11 +238,11 @@ known = st.sampled_from(sorted(KNOWN)).map(lambda name: json.dumps(name).encode(
 @given(st.lists(st.tuples(known, values()), max_size=6))
 def test_whatever_a_definition_holds_what_is_shown_of_it_can_be_read(written: list[tuple[bytes, bytes]]) -> None:
     item = object_([(b'"name"', b'"a"'), *written])
-    _, found, said = definitions.read(Raw(item))
+    _, found, said = definitions.read("tools", Raw(item))
     if found is None:
         assert said
         return
-    definition, description = definitions.edit(found, "git__a", None)
+    definition, description = definitions.edit("tools", found, "git__a", None)
     read = json.loads(definition)
     assert read["inputSchema"]["type"] == "object"
     assert all(isinstance(read.get(member, ""), str) for member in ("title", "description"))

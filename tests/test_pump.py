@@ -4,7 +4,7 @@ import anyio
 import pytest
 from msgspec import Raw
 
-from proxy.catalogue import Catalogue, compile_tools
+from proxy.catalogue import Catalogue, Offering, compile_listing
 from proxy.config.models import ToolRules
 from proxy.names import Namer
 from proxy.policy import ToolPolicy
@@ -40,7 +40,7 @@ def ready_server(stage: Stage, writes: list[bytes]) -> Link:
     stage.relay.add_target(Target("one", "one", 30.0))
     link = stage.relay.open_link("one")
     link.sink = lambda data: writes.append(bytes(data))
-    stage.pump.do(stage.relay.ready, link, logs=False, now=stage.pump.now())
+    stage.pump.do(stage.relay.ready, link, capabilities={}, now=stage.pump.now())
     return link
 
 
@@ -151,9 +151,16 @@ async def test_an_earlier_deadline_moves_the_timer() -> None:
     stage.relay.add_target(Target("away", "away", 30.0))
     client = Client(stage)
     client.intake.data(INITIALIZE + b'{"jsonrpc":"2.0","id":2,"method":"tools/list"}\n')
-    routes = compile_tools("one", [Raw(b'{"name":"t"}')], Namer("one", "one", [], 60), ToolPolicy(ToolRules()))
+    tools = compile_listing(
+        "tools", "one", [Raw(b'{"name":"t"}')], Namer("one", "one", [], 60), ToolPolicy(ToolRules())
+    )
     stage.pump.do(
-        stage.relay.publish, Catalogue([routes]), listed=frozenset(["one"]), settled=False, instructions="", now=0.0
+        stage.relay.publish,
+        Catalogue([Offering("one", "one", {"tools": tools})]),
+        listed=frozenset(["one"]),
+        settled=frozenset(),
+        instructions="",
+        now=0.0,
     )
     client.intake.data(b'{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"one__t"}}\n')
     assert link.calls

@@ -14,6 +14,7 @@ from .. import app
 from ..config.load import load, locate
 from ..config.models import Config
 from ..fleet import ServerReport
+from ..fronts.local import LocalClient
 from .local import complain, output
 
 _WIDE = 110
@@ -36,6 +37,8 @@ async def _survey(config: Config) -> list[ServerReport]:
     progress = Console(stderr=True)
     hub = app.Hub(config, os.environ)
     hub.bus.open(complain)
+    client = LocalClient(hub.pump, "check")
+    await client.initialize()  # servers are greeted on behalf of a client
     async with hub.servers():
         names = [supervisor.key for supervisor in hub.fleet.supervisors]
         with progress.status("connecting") if progress.is_terminal else _Quiet() as status:
@@ -82,6 +85,11 @@ def _print(config: Config, reports: list[ServerReport]) -> None:
         row = _row(report)
         table.add_row(*row, Text(report.problem)) if beside else table.add_row(*row)
     console.print(table)
+    for found in (found for report in reports for found in report.derived):
+        what = "template" if found.kind == "templates" else "resource"
+        why = f"{found.first} has the same" if found.first != found.server else "a URI needs a scheme"
+        text = f"{found.server}: {what} {found.own} is shown as {found.public}: {why}"
+        console.print(Text(text, style="yellow"))
     down = [report for report in reports if report.state != "ready"]
     if not beside:
         for report in down:

@@ -37,14 +37,14 @@ async def _list(config: Config) -> tuple[tuple[Route, ...], list[str]]:
         await hub.fleet.until_settled()
         await client.request("tools/list")
         problems = [f"server {one.server!r} is missing: {one.problem}" for one in hub.fleet.reports() if one.problem]
-        return hub.relay.catalogue.routes, problems
+        return hub.relay.catalogue.routes(), problems
 
 
 def _row(route: Route) -> dict[str, str]:
     return {
         "name": route.public,
         "server": route.server,
-        "tool": route.tool,
+        "tool": route.own,
         "description": texts.first_line(route.description),
     }
 

@@ -11,4 +11,6 @@ expand        `${VAR}` and `${VAR:-default}`
 environment   what a child process inherits
 secrets       the values that must never be shown
 load          finds the file, reads it, and puts the above together
+changes       what differs between two configurations
+watch         tells when the file was changed
 """

@@ -1,4 +1,4 @@
-"""Find the configuration, read it, and put it together; the one module that touches the disk."""
+"""Find the configuration, read it, and put it together; the one module that reads the disk."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ class ToolRules(_Shape):
 class ServerEntry(_Shape):
     """One entry of `mcpServers`: either `command` (and args, env, cwd) or `url` (and type, headers).
 
-    `prefix` is None where the entry's key is the prefix. `type` "ws" is a known type that is not served.
+    `prefix` is None where the entry's key is the prefix. `type` "ws" is a known type that is not served. `ask_timeout`
+    is the time that a client has to answer what this server asks of it or its user.
     """
 
     command: str | None = None
@@ -67,6 +68,7 @@ class ServerEntry(_Shape):
     prefix: str | None = None
     call_timeout: _Seconds = 300.0
     start_timeout: _Seconds = 30.0
+    ask_timeout: _Seconds = 600.0
     inherit_env: _Strings = ()
     tools: ToolRules = Field(default_factory=ToolRules)
 
@@ -101,7 +103,8 @@ class ProxySettings(_Shape):
     """The `proxy` section.
 
     `name` is the entry's name in the client, whose length counts against the 64 characters of a tool's full name.
-    `list_wait` 0 answers the first `tools/list` with whatever is ready. `state_dir` None means the user's own.
+    `list_wait` 0 answers the first `tools/list` with whatever is ready. Lists with more than `page_size` entries come
+    in pages. `state_dir` None means the user's own.
     """
 
     name: Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=32)] = "hub"
@@ -109,6 +112,7 @@ class ProxySettings(_Shape):
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     list_wait: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    page_size: Annotated[int, Field(ge=1)] = 1000
     state_dir: _FilePath | None = None
 
 

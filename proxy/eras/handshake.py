@@ -6,7 +6,7 @@ and what its answer means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -29,11 +29,18 @@ _BETWEEN: Final = "\n\n"
 
 
 class ClientHello(msgspec.Struct, frozen=True):
-    """What a client says of itself at `initialize`; `capabilities` is raw JSON."""
+    """What a client says of itself at `initialize`; `capabilities` are raw JSON, by name."""
 
     requested: str
     name: str
     version: str
+    capabilities: dict[str, bytes]
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """What servers are told of the clients that we speak for: revision and capabilities (raw JSON)."""
+
+    protocol: str
     capabilities: bytes
 
 
@@ -58,7 +65,7 @@ def read_client(params: Raw | bytes) -> ClientHello:
         requested=requested,
         name=_text(info.get("name")) or "unknown",
         version=_text(info.get("version")),
-        capabilities=bytes(members.get("capabilities", b"{}")),
+        capabilities=_declared(members.get("capabilities")),
     )
 
 
@@ -68,10 +75,20 @@ def agree(requested: str) -> str:
 
 
 def server_result(protocol: str, name: str, version: str, instructions: str) -> bytes:
-    """Our `initialize` result to a client."""
+    """Our `initialize` result to a client: all that any server may offer, since none has said yet what it does."""
+    capabilities: dict[str, object] = {
+        "tools": {"listChanged": True},
+        "prompts": {"listChanged": True},
+        "resources": {"subscribe": True, "listChanged": True},
+        "logging": {},
+    }
+    if protocol != REVISIONS[0]:
+        capabilities["completions"] = {}
+    if protocol == LATEST:
+        capabilities["tasks"] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
     answer: dict[str, object] = {
         "protocolVersion": protocol,
-        "capabilities": {"tools": {"listChanged": True}, "logging": {}},
+        "capabilities": capabilities,
         "serverInfo": {"name": name, "version": version},
     }
     if instructions:
@@ -79,11 +96,30 @@ def server_result(protocol: str, name: str, version: str, instructions: str) -> 
     return wire.encode(answer)
 
 
-def client_params(version: str) -> bytes:
-    """Our `initialize` params to a server. Nothing is declared that we can't yet pass on to a client."""
-    return wire.encode(
-        {"protocolVersion": LATEST, "capabilities": {}, "clientInfo": {"name": "mcp-manifold", "version": version}}
-    )
+def offer(clients: Sequence[tuple[str, Mapping[str, bytes]]]) -> Offer:
+    """What to tell servers of these clients (revision, capabilities): of one its own words, of several all together."""
+    protocol, capabilities = clients[0]
+    merged = Raw(wire.close_object(capabilities))
+    for other, more in clients[1:]:
+        protocol = max(protocol, other)
+        merged = _merged(merged, Raw(wire.close_object(more)))
+    return Offer(protocol, bytes(merged))
+
+
+def _merged(one: Raw, other: Raw) -> Raw:
+    """Two objects as one with the members of both; where both have one that is no object, the first one's."""
+    if bytes(one)[:1] != b"{" or bytes(other)[:1] != b"{":
+        return one
+    members, more = wire.open_object(one), wire.open_object(other)
+    for key, value in more.items():
+        members[key] = _merged(members[key], value) if key in members else value
+    return Raw(wire.close_object(members))
+
+
+def client_params(version: str, offer: Offer) -> bytes:
+    """Our `initialize` params to a server."""
+    info = {"name": "mcp-manifold", "version": version}
+    return wire.encode({"protocolVersion": offer.protocol, "capabilities": Raw(offer.capabilities), "clientInfo": info})
 
 
 def read_server(result: Raw | bytes) -> ServerHello:
@@ -97,11 +133,7 @@ def read_server(result: Raw | bytes) -> ServerHello:
     info = _object(members.get("serverInfo"))
     return ServerHello(
         protocol=protocol,
-        capabilities={
-            key: bytes(value)
-            for key, value in _object(members.get("capabilities")).items()
-            if bytes(value) not in (b"null", b"false")
-        },
+        capabilities=_declared(members.get("capabilities")),
         name=_text(info.get("name")),
         version=_text(info.get("version")),
         instructions=_text(members.get("instructions")),
@@ -128,6 +160,11 @@ def combined_instructions(own: str, servers: Iterable[tuple[str, str]]) -> str:
         shares[index] = head + texts.cut(text, share)
         left -= len(shares[index].encode()) + len(_BETWEEN)
     return _BETWEEN.join([*parts, *(share for share in shares if share)])
+
+
+def _declared(raw: Raw | None) -> dict[str, bytes]:
+    """Capabilities by name; null and false are no declarations."""
+    return {key: bytes(value) for key, value in _object(raw).items() if bytes(value) not in (b"null", b"false")}
 
 
 def _text(raw: Raw | None) -> str:

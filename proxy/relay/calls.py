@@ -12,70 +12,31 @@ from msgspec import Raw
 
 from .. import texts, wire
 from ..catalogue import Route
-from ..errors import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    REQUEST_TIMED_OUT,
-    SERVER_UNAVAILABLE,
-    Delivered,
-    WireError,
-    refusal,
-)
-from ..events import CallFinished, Outcome
-from .peers import LARGE, Link, Session, Target
+from ..errors import RESOURCE_NOT_FOUND, WireError
+from ..events import CallFinished, Outcome, RequestFinished
+from . import elicitation, refusals
+from .call import Call
+from .peers import LARGE, Ghost, Link, Reply, Session, Target
+from .refusals import LONGEST_WAIT, Refusal
+from .results import Results
 from .state import State
 
-LONGEST_WAIT: Final = 10.0
-"""Seconds that a call waits for its server to come (back)."""
+HAUNTS: Final = 60.0
+"""Seconds for which a server may still speak of a call that was given up."""
 
-_LONGEST_NAME: Final = 200
-"""Bytes of a name that nobody knows which are shown in errors and logs."""
+MAYBE_OWNER_WAIT: Final = 15.0
+"""Seconds after which the next server is asked that may know a URI: one that hangs must not hide the others'."""
 
-
-class Call:
-    """One `tools/call` of a client. `id` and `token` (of its progress) are the client's own, raw."""
-
-    __slots__ = (
-        "bytes_in",
-        "deadline",
-        "id",
-        "link",
-        "link_id",
-        "params",
-        "raw_name",
-        "route",
-        "session",
-        "started",
-        "token",
-    )
-
-    def __init__(
-        self, session: Session, id: bytes, params: dict[str, Raw], raw_name: bytes, size: int, now: float
-    ) -> None:
-        self.session = session
-        self.id = id
-        self.params = params
-        self.raw_name = raw_name
-        self.bytes_in = size
-        self.started = now
-        self.deadline = now
-        self.route: Route | None = None
-        self.link: Link | None = None
-        self.link_id = 0
-        self.token: bytes | None = None
-
-    def __repr__(self) -> str:
-        return f"<Call {self.id!r} {self.raw_name!r} link={self.link} deadline={self.deadline}>"
-
-
-Waiting = Call
+_MOST_GHOSTS: Final = 1000
+_NO_COMPLETION: Final = b'{"completion":{"values":[],"total":0,"hasMore":false}}'
 
 
 class Calls:
     """Everything that happens to a call."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, results: Results) -> None:
         self._state = state
+        self._results = results
         self._unresolved: dict[Call, None] = {}
 
     def begin(self, call: Call, now: float) -> None:
@@ -84,50 +45,82 @@ class Calls:
         self._route(call, now)
 
     def _route(self, call: Call, now: float) -> None:
-        state = self._state
-        route = state.catalogue.resolve(call.raw_name)
-        if route is None:
-            deadline = state.patience(now)
-            if deadline is None:
-                self._refuse_unknown(call, now)
-            else:
+        state, method = self._state, call.method
+        routes = method.find(call.session, call.key)
+        if not routes:
+            call.route = None
+            deadline = state.patience(method.kind, now) if method.kind else None
+            if deadline is None and refusals.is_to_come(state, call):
+                deadline = call.started + LONGEST_WAIT
+            if deadline is not None and now < deadline:
                 call.deadline = deadline
                 self._unresolved[call] = None
                 state.wake_by(deadline)
+                return
+            routes = method.guess(call.session, call.key)
+        if not routes:
+            self._refuse(call, refusals.unknown(state, call), now)
             return
+        if len(routes) > 1:
+            routes = tuple(one for one in routes if self._is_there(one)) or routes[:1]
+            call.others = routes[1:]
+        self._take(call, routes[0], now)
+
+    def _is_there(self, route: Route) -> bool:
+        """Whether to ask this one before others; for who surely owns it, it is worth waiting."""
+        target = self._state.targets[route.server]
+        return target.link is not None or (route.sure and target.coming)
+
+    def _take(self, call: Call, route: Route, now: float) -> None:
+        """The owner is known, or the next that may be it: send, park or refuse."""
         call.route = route
-        target = state.targets[route.server]
-        if now >= call.started + target.call_timeout:
+        target = self._state.targets[route.server]
+        timeout = target.call_timeout
+        if now >= call.started + timeout:
             self._expire(call, now)  # before it is sent: nobody would wait for what it does
         elif target.link is not None:
-            call.deadline = call.started + target.call_timeout
-            self._send(call, route, target.link)
+            call.deadline = float("inf") if call.method.endless else call.started + timeout
+            if call.others and not route.sure:
+                share = (call.deadline - now) / (len(call.others) + 1)
+                call.deadline = now + min(MAYBE_OWNER_WAIT, share)
+            self._send(call, route, target, target.link, now)
         elif target.coming:
-            call.deadline = call.started + min(LONGEST_WAIT, target.call_timeout)
+            call.deadline = call.started + min(LONGEST_WAIT, timeout)
             target.parked[call] = None
-            state.wake_by(call.deadline)
+            self._state.wake_by(call.deadline)
         else:
-            self._refuse_down(call, target, now)
+            self._refuse(call, refusals.down(call, target), now)
 
-    def _send(self, call: Call, route: Route, link: Link) -> None:
+    def _send(self, call: Call, route: Route, target: Target, link: Link, now: float) -> None:
         """The request under our id and token; every member but the name and the token is passed as it came."""
+        method = call.method
+        if method.needs and self._is_answered_here(call, route, target, now):
+            return
+        params = call.params
+        if "task" in params and method.name == "tools/call":
+            if target.can("tasks", "requests", "tools", "call"):
+                call.augmented = wire.given(params["task"]) is not None
+            else:  # who does not know tasks has to do it the plain way, as the protocol says
+                params = {key: value for key, value in params.items() if key != "task"}
         id = link.new_id()
         call.link = link
         call.link_id = id
+        key = method.key
         parts: list[bytes | Raw] = []
-        for key, value in call.params.items():
-            parts.append(wire.member(key))
-            if key == "name":
-                parts.append(route.raw_tool)
-            elif key == "_meta":
+        for name, value in params.items():
+            parts.append(wire.member(name))
+            if name == key:
+                parts.append(route.raw)
+            elif name == "_meta":
                 parts.append(self._with_our_token(call, value, id))
             else:
                 parts.append(value)
-        # The first member's comma becomes the opening brace.
-        params = b"".join(parts)[1:]
+        call.concerns = self._results.concerns(call)
         link.calls[id] = call
-        link.send(b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{%b}}\n' % (id, params))
-        call.params = {}
+        # The first member's comma becomes the opening brace.
+        link.send(b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":{%b}}\n' % (id, method.raw, b"".join(parts)[1:]))
+        if call.others is None:
+            call.params = {}
         self._state.wake_by(call.deadline)
 
     def _with_our_token(self, call: Call, meta: Raw, id: int) -> Raw | bytes:
@@ -140,44 +133,120 @@ class Calls:
         call.token = bytes(members["progressToken"])
         return wire.close_object({**members, "progressToken": Raw(b"%d" % id)})
 
+    def _is_answered_here(self, call: Call, route: Route, target: Target, now: float) -> bool:
+        """Whether there is no need to ask the server: it can't do this, or must not, for another client's sake."""
+        if not target.can(*call.method.needs):
+            if call.method.name == "completion/complete":
+                self._answer(call, _NO_COMPLETION, now)  # others have completions, so the client asks for all
+            else:
+                self._next(call, now)
+            return True
+        if call.method.name == "resources/unsubscribe" and self._results.is_shared(call, route):
+            self._answer(call, b"{}", now)
+            return True
+        return False
+
+    def _answer(self, call: Call, result: bytes, now: float) -> None:
+        self._finish(call, "ok", call.session.pass_on(call.id, b"result", result), now)
+
     # Ends. Each of these takes the call out of wherever it is.
 
     def answered(self, call: Call, envelope: wire.Envelope, line: bytes, now: float) -> None:
         """The server answered in `line`; result or error pass byte for byte. The call is out of its link's table."""
         error, result = wire.given(envelope.error), wire.given(envelope.result)
-        if result is not None and error is None:
+        if self._results.is_anothers(call):
+            self.broken(call, "it has started anew and does not know this task any more", now)
+        elif result is not None and error is None:
             if bytes(memoryview(result)[:1]) != b"{":
                 self.broken(call, "its result is no object", now)
                 return
             # The look at the bytes spares short results the second decoding; in long ones it would take longer.
             failed = (len(line) > LARGE or b'"isError"' in line) and _is_tool_error(result)
-            size = call.session.pass_on(call.id, b"result", result)
+            shown = self._results.take(call, result) if call.concerns else result
+            size = call.session.pass_on(call.id, b"result", shown)
             self._finish(call, "tool_error" if failed else "ok", size, now)
         elif error is None:
             self.broken(call, "its answer had neither result nor error", now)
         elif not _is_error(error):
             self.broken(call, "its error is no JSON-RPC error", now, f": {_shown(error)}")
         else:
-            size = call.session.pass_on(call.id, b"error", error)
+            self._refused(call, error, now)
+
+    def _refused(self, call: Call, error: Raw, now: float) -> None:
+        """The server refused; where another one may own it, that one is asked."""
+        shown: Raw | bytes = error
+        if b'"elicitations"' in bytes(error) and call.link is not None:
+            shown = elicitation.required(call.link, call.session, error)
+        if call.refused is None or _code(call.refused) != RESOURCE_NOT_FOUND:
+            call.refused = shown
+        self._next(call, now)
+
+    def _goes_on(self, call: Call, now: float) -> bool:
+        """Ask the next one that may own it and is there; False if there is none."""
+        while call.others:
+            route, call.others = call.others[0], call.others[1:]
+            target = self._state.targets.get(route.server)
+            if target is not None and target.link is not None:
+                call.link = None
+                self._take(call, route, now)
+                return True
+        return False
+
+    def _next(self, call: Call, now: float) -> None:
+        """Ask the next one; where there is none, the best that was said is the answer."""
+        if self._goes_on(call, now):
+            return
+        if call.refused is not None:
+            size = call.session.pass_on(call.id, b"error", call.refused)
             self._finish(call, "error", size, now)
+        elif call.route is not None:
+            self._refuse(call, refusals.unable(call, self._state.targets[call.route.server]), now)
 
     def broken(self, call: Call, what: str, now: float, said: str = "") -> None:
         """The server's answer can't be used; `said` is what it said, for the client alone.
 
         The call is out of its link's table.
         """
-        server = call.route.server if call.route else ""
-        message = f"server {server!r} gave no usable answer: {what}{said}"
-        self._refuse(call, INTERNAL_ERROR, message, "error", now, server=server, delivered="maybe", reason=what)
+        if not self._goes_on(call, now):
+            self._refuse(call, refusals.broken(call, what, said), now)
 
     def cancel(self, call: Call, params: dict[str, Raw], now: float) -> None:
         """The client cancelled: tell the server at once, answer nothing, let a late answer fall."""
-        link = self._remove(call)
-        if link is not None:
-            told: dict[str, Raw | bytes] = {**params, "requestId": b"%d" % call.link_id}
-            link.send(wire.notification("notifications/cancelled", wire.close_object(told)))
+        self._give_up(call, params, now)
         call.session.forget(call.id)
         self._finish(call, "cancelled", 0, now)
+
+    def _give_up(self, call: Call, params: dict[str, Raw], now: float) -> None:
+        """Take it out of where it waits, and tell the server, if it has it. A task has a cancellation of its own."""
+        link = self._remove(call)
+        if link is None:
+            return
+        if len(link.ghosts) >= _MOST_GHOSTS:
+            link.ghosts = {id: ghost for id, ghost in link.ghosts.items() if now < ghost.until}
+            while len(link.ghosts) >= _MOST_GHOSTS:
+                del link.ghosts[next(iter(link.ghosts))]
+        link.ghosts[call.link_id] = Ghost(call.session, now + HAUNTS, call.augmented)
+        if not call.augmented:
+            told: dict[str, Raw | bytes] = {**params, "requestId": b"%d" % call.link_id}
+            link.send(wire.notification("notifications/cancelled", wire.close_object(told)))
+        if call.method.name == "resources/subscribe":
+            self._results.unsubscribe(call, link)
+
+    def haunted(self, link: Link, id: int, envelope: wire.Envelope) -> None:
+        """A late answer to what was given up: it falls, but a task that it names is cancelled."""
+        ghost = link.ghosts.pop(id, None)
+        if ghost is None or not ghost.augmented or not wire.given(envelope.result):
+            return
+        try:
+            task = wire.open_object(wire.open_object(envelope.result).get("task", Raw(b"{}")))
+        except WireError:
+            return
+        own, target = wire.text(task.get("taskId")), self._state.targets.get(link.server)
+        if own is None:
+            return
+        self._results.disown(link.server, own)
+        if target is not None and target.can("tasks", "cancel"):
+            link.ask("tasks/cancel", wire.close_object({"taskId": task["taskId"]}), _indifferent)
 
     def abandon(self, session: Session, now: float) -> None:
         """The session is over: cancel all it waits for."""
@@ -188,8 +257,8 @@ class Calls:
         """The link is gone: what was in flight may have been done, and is not tried again."""
         calls, link.calls = link.calls, {}
         for call in calls.values():
-            message = f"server {link.server!r} went away during the call ({reason}); it may or may not have been done"
-            self._refuse(call, SERVER_UNAVAILABLE, message, "error", now, server=link.server, delivered="maybe")
+            if not self._goes_on(call, now):
+                self._refuse(call, refusals.lost(link, reason), now)
 
     def retry(self, target: Target, now: float) -> None:
         """The target came or is given up: each call that waited for it is sent, refused, or goes on waiting."""
@@ -203,6 +272,13 @@ class Calls:
         for call in waiting:
             self._route(call, now)
 
+    def extend(self, link: Link, session: Session, seconds: float) -> None:
+        """The client took its time to answer what the server asked: its calls there have as much more."""
+        for call in link.calls.values():
+            if call.session is session:
+                call.deadline += seconds
+                self._state.wake_by(call.deadline)
+
     def expire(self, now: float) -> float:
         """End every call whose time is over; returns when the next one's will be."""
         due: list[Call] = []
@@ -211,82 +287,33 @@ class Calls:
         flying = (link.calls.values() for link in self._state.links)
         for calls in (*tables, *flying):
             for call in calls:
-                if call.deadline <= now:
-                    due.append(call)
-                else:
+                if call.deadline > now:
                     wake = min(wake, call.deadline)
+                elif not _is_asked(call):
+                    due.append(call)
         for call in due:
             self._expire(call, now)
         return wake
 
     def _expire(self, call: Call, now: float) -> None:
         if call.route is None:
-            self._refuse_unknown(call, now)
+            self._unresolved.pop(call, None)
+            self._route(call, now)
             return
         target = self._state.targets[call.route.server]
         if call.link is None:
-            self._refuse_late(call, target, now)
+            self._refuse(call, refusals.late(call, target, now), now)
             return
-        call.link.send(
-            wire.notification("notifications/cancelled", b'{"requestId":%d,"reason":"timed out"}' % call.link_id)
-        )
-        message = (
-            f"server {target.key!r} did not answer {call.route.tool!r} within {target.call_timeout:g} s; "
-            "it may or may not have been done. `callTimeout` on its entry sets the limit"
-        )
-        self._refuse(call, REQUEST_TIMED_OUT, message, "timeout", now, server=target.key, delivered="maybe")
+        self._give_up(call, {"requestId": Raw(b"0"), "reason": Raw(b'"timed out"')}, now)
+        if now >= call.started + target.call_timeout or not self._goes_on(call, now):
+            self._refuse(call, refusals.timed_out(call, target), now)
 
-    def _refuse_unknown(self, call: Call, now: float) -> None:
-        name = _name(call)
-        target = self._target_of(name)
-        if target is not None and not target.known:
-            self._refuse_down(call, target, now)
-            return
-        near = self._state.catalogue.nearest(name)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        self._refuse(call, INVALID_PARAMS, f"unknown tool {name!r}{hint}", "error", now)
-
-    def _target_of(self, name: str) -> Target | None:
-        """The server whose prefix fits best: a name that it has not listed is most likely one of its own."""
-        fitting = [one for one in self._state.targets.values() if one.prefix and name.startswith(f"{one.prefix}__")]
-        return max(fitting, key=lambda target: len(target.prefix), default=None)
-
-    def _refuse_late(self, call: Call, target: Target, now: float) -> None:
-        """It waited for its server until its time, or the time for waiting, was over."""
-        waited = now - call.started
-        if waited >= target.call_timeout:
-            message = (
-                f"server {target.key!r} could not take the call within its {target.call_timeout:g} s; it was not sent"
-            )
-            self._refuse(call, REQUEST_TIMED_OUT, message, "timeout", now, server=target.key)
-            return
-        message = f"server {target.key!r} did not come up within {waited:.0f} s: {target.away}"
-        again = round(LONGEST_WAIT * 1000) if target.coming else None
-        self._refuse(call, SERVER_UNAVAILABLE, message, "error", now, server=target.key, retry_after=again)
-
-    def _refuse_down(self, call: Call, target: Target, now: float) -> None:
-        reason = target.away if target.link is None else "it has not listed its tools yet"
-        message = f"server {target.key!r} is down: {reason}"
-        self._refuse(call, SERVER_UNAVAILABLE, message, "error", now, server=target.key)
-
-    def _refuse(
-        self,
-        call: Call,
-        code: int,
-        message: str,
-        outcome: Outcome,
-        now: float,
-        *,
-        server: str | None = None,
-        delivered: Delivered = "no",
-        retry_after: int | None = None,
-        reason: str | None = None,
-    ) -> None:
+    def _refuse(self, call: Call, refusal: Refusal, now: float) -> None:
         self._remove(call)
-        payload = refusal(code, message, server=server, delivered=delivered, retry_after_ms=retry_after)
-        line = wire.error(call.id, payload)
+        line = wire.error(call.id, refusal.payload())
         call.session.answer(call.id, line)
-        self._finish(call, outcome, len(line), now, server or "", message if reason is None else reason)
+        reason = refusal.message if refusal.reason is None else refusal.reason
+        self._finish(call, refusal.outcome, len(line), now, refusal.server, reason)
 
     def _remove(self, call: Call) -> Link | None:
         """Take the call out of where it waits; the link, if it was in flight on one."""
@@ -301,26 +328,37 @@ class Calls:
     def _finish(self, call: Call, outcome: Outcome, size: int, now: float, server: str = "", reason: str = "") -> None:
         session, route = call.session, call.route
         session.calls.pop(call.id, None)
-        self._state.emit(
-            CallFinished(
-                session.client,
-                session.label,
-                call.id.decode(errors="replace"),
-                route.server if route else server,
-                route.tool if route else "",
-                outcome,
-                now - call.started,
-                call.bytes_in,
-                size,
-                "" if route else _name(call),
-                reason,
-            )
+        owner, own = (route.server, route.own) if route else (server, "")
+        kind = CallFinished if call.method.name == "tools/call" else RequestFinished
+        event = kind(
+            session.client,
+            session.label,
+            call.id.decode(errors="replace"),
+            owner,
+            own,
+            outcome,
+            now - call.started,
+            call.bytes_in,
+            size,
+            "" if route else call.name,
+            reason,
+            call.method.name,
         )
+        self._state.emit(event)
 
 
-def _name(call: Call) -> str:
-    """The name that the client asked for, as it can be shown."""
-    return texts.cut(texts.printable(texts.clean(wire.text(call.raw_name) or "")), _LONGEST_NAME)
+def _indifferent(reply: Reply | None) -> None:
+    """Nobody waits for this answer."""
+
+
+def _is_asked(call: Call) -> bool:
+    """Whether the client has still to answer something that the server asked, perhaps for this very call."""
+    return call.link is not None and any(one.session is call.session for one in call.link.questions.values())
+
+
+def _code(error: Raw | bytes) -> int:
+    code = bytes(wire.open_object(error)["code"])
+    return int(code) if len(code) < 20 else 0
 
 
 def _is_error(error: Raw) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import Raw
 
 from .. import wire
+from ..errors import WireError
 
 if TYPE_CHECKING:
-    from .calls import Call, Waiting
+    from .call import Call
+    from .lists import ListRequest
+    from .questions import Question
+    from .tasks import Task
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
@@ -20,6 +24,9 @@ Buffer = bytes | memoryview
 
 LARGE: Final = 64 * 1024
 """Bytes of a payload from which on it is not copied into one piece with its envelope."""
+
+
+_MOST_ELICITATIONS: Final = 1000
 
 
 def _nowhere(data: Buffer) -> None:
@@ -88,16 +95,36 @@ class Session(Peer):
         self.label = label
         self.client = ""
         self.protocol = ""
+        self.capabilities: Mapping[str, bytes] = {}
+        """What the client declared, raw by name."""
+        self.is_ready = False
+        """It has finished the handshake, so that it may be asked something."""
         self.level: str | None = None
         self.calls: dict[bytes, Call] = {}
-        self.lists: dict[bytes, float] = {}
-        """Ids of tools/list requests that wait for servers, with their deadlines."""
+        self.lists: dict[bytes, ListRequest] = {}
+        """List requests that wait for servers, by id."""
         self.batches: dict[bytes, Batch] = {}
-        self.saw_tools = False
-        """It has seen a tool list and no notice since that the list changed."""
+        self.questions: dict[int, Question] = {}
+        """What servers asked this client, by ids of ours."""
+        self.ghosts: set[int] = set()
+        """Of those the ones that were given up and of which the client may still make tasks."""
+        self.tasks: dict[int, Task] = {}
+        """Tasks that it goes on with after it answered the question, by its id, which stays their progress token."""
+        self.seen: set[str] = set()
+        """Kinds of lists that it has seen, without a notice since that they changed."""
+        self._next = 0
 
     def __repr__(self) -> str:
         return f"<Session {self.label} {self.client or 'new'} calls={len(self.calls)} lists={len(self.lists)}>"
+
+    def new_id(self) -> int:
+        """An id of ours that this client has not seen; it serves as progress token too."""
+        self._next += 1
+        return self._next
+
+    def can(self, *path: str) -> bool:
+        """Whether the client declared a capability, named from the outside in."""
+        return declares(self.capabilities, *path)
 
     @property
     def busy(self) -> bool:
@@ -111,7 +138,7 @@ class Session(Peer):
         else:
             self.send(line)
 
-    def pass_on(self, id: bytes, member: bytes, payload: Raw) -> int:
+    def pass_on(self, id: bytes, member: bytes, payload: Raw | bytes) -> int:
         """Answer request `id` with a server's `result` or `error`, byte for byte; returns the line's length."""
         head = b'{"jsonrpc":"2.0","id":%b,"%b":' % (id, member)
         data = memoryview(payload)
@@ -140,6 +167,14 @@ class Session(Peer):
         return LEVELS.index(level) >= LEVELS.index(self.level)
 
 
+class Ghost(msgspec.Struct, frozen=True):
+    """A call that was given up: whose it was, until when the server may still speak of it, and whether it is a task."""
+
+    session: Session
+    until: float
+    augmented: bool
+
+
 class Reply(msgspec.Struct, frozen=True):
     """What a server answered to a request of our own: exactly one of the two is not empty, both raw JSON."""
 
@@ -149,6 +184,17 @@ class Reply(msgspec.Struct, frozen=True):
 
 Done = Callable[[Reply | None], None]
 """Called once: with the reply, or with None where the link ended before."""
+
+
+def declares(capabilities: Mapping[str, bytes], *path: str) -> bool:
+    """Whether a capability is among these, named from the outside in; null and false are no declarations."""
+    raw = capabilities.get(path[0], b"")
+    for key in path[1:]:
+        try:
+            raw = bytes(wire.open_object(raw).get(key, b"")) if raw else b""
+        except WireError:
+            return False
+    return raw not in (b"", b"null", b"false")
 
 
 class Link(Peer):
@@ -163,10 +209,20 @@ class Link(Peer):
         self.server = server
         self.calls: dict[int, Call] = {}
         self.asks: dict[int, Done] = {}
+        self.questions: dict[bytes, Question] = {}
+        """What the server asked clients and waits for, by its own ids."""
+        self.asking_since: dict[Session, float] = {}
+        """Since when each of those clients has something to answer."""
+        self.held = 0
+        """Bytes of what it asked clients that can't be asked yet."""
+        self.ghosts: dict[int, Ghost] = {}
+        """Calls that we gave up and the server may still work on, by id."""
+        self.tasks: dict[int, Task] = {}
+        """Tasks that go on after their call was answered, by its id, which stays their progress token."""
+        self.elicitations: dict[bytes, Session] = {}
+        """Who was sent to a URL, by the raw elicitationId."""
         self.heard = 0
         """Messages that came over this link."""
-        self.logs = False
-        """The server declared the capability `logging`."""
         self.listed: Callable[[str], None] = _ignore
         self.noise: Callable[[bytes], None] = _nowhere
         self._next = 0
@@ -191,6 +247,13 @@ class Link(Peer):
         if self.asks.pop(id, None) is not None and tell:
             self.send(wire.notification("notifications/cancelled", b'{"requestId":%d}' % id))
 
+    def expect(self, elicitation: bytes, session: Session) -> None:
+        """The user of this session was sent to a URL; the server may say when that is done."""
+        if elicitation:
+            self.elicitations[elicitation] = session
+            if len(self.elicitations) > _MOST_ELICITATIONS:
+                del self.elicitations[next(iter(self.elicitations))]
+
 
 def _ignore(method: str) -> None:
     """The listener of a link that nobody owns."""
@@ -200,20 +263,33 @@ class Target:
     """A configured server as the relay sees it.
 
     `link` is set while it can take calls. Without one, `away` says why, and `coming` whether it is worth waiting.
-    `known` turns true with its first listing.
+    `known` turns true with its first listing. `capabilities` are those that it declared last, raw by name.
     """
 
-    def __init__(self, key: str, prefix: str, call_timeout: float) -> None:
+    def __init__(self, key: str, prefix: str, call_timeout: float, ask_timeout: float = 600.0) -> None:
         self.key = key
         self.prefix = prefix
         self.call_timeout = call_timeout
+        self.ask_timeout = ask_timeout
+        self.capabilities: Mapping[str, bytes] = {}
         self.link: Link | None = None
         self.away = "it has not been started yet"
         self.coming = True
         self.known = False
-        self.parked: dict[Waiting, None] = {}
+        self.retired = False
+        """It is configured no more, and only its calls in flight still know it."""
+        self.parked: dict[Call, None] = {}
         self.received = 0
         self.sent = 0
+
+    def adopt(self, other: Target) -> None:
+        """Its entry in the configuration is another one."""
+        self.prefix, self.call_timeout, self.ask_timeout = other.prefix, other.call_timeout, other.ask_timeout
+        self.known = False
+
+    def can(self, *path: str) -> bool:
+        """Whether the server declared a capability, named from the outside in."""
+        return declares(self.capabilities, *path)
 
     def __repr__(self) -> str:
         return f"<Target {self.key} link={self.link} away={self.away!r} parked={len(self.parked)}>"

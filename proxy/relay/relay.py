@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 from .. import wire
 from ..catalogue import Catalogue
+from ..eras.handshake import Offer, offer
 from ..events import ClientGone, Emit
 from .calls import Calls
 from .client_side import ClientSide
+from .lists import Lists
+from .methods import Methods
 from .peers import Link, Peer, Session, Target
+from .questions import Questions
+from .results import Results
 from .server_side import ServerSide
 from .state import State
+from .subscriptions import Subscriptions
+from .tasks import Tasks
 
 
 class Relay:
@@ -20,12 +29,17 @@ class Relay:
     wants to be called (infinity if never).
     """
 
-    def __init__(self, *, emit: Emit, name: str, version: str, list_wait: float) -> None:
-        self._state = State(emit, list_wait, name, version)
-        self._calls = Calls(self._state)
-        self._servers = ServerSide(self._state, self._calls)
-        self._clients = ClientSide(self._state, self._calls, self._servers)
-        self.dirty: list[Peer] = self._state.dirty
+    def __init__(self, *, emit: Emit, name: str, version: str, list_wait: float, page_size: int = 1000) -> None:
+        state = self._state = State(emit, list_wait, page_size, name, version)
+        tasks = self._tasks = Tasks()
+        subscriptions = self._subscriptions = Subscriptions()
+        methods = Methods(state, tasks, subscriptions)
+        calls = self._calls = Calls(state, Results(state, methods, tasks, subscriptions))
+        questions = self._questions = Questions(state, calls, tasks)
+        lists = self._lists = Lists(state, tasks)
+        servers = self._servers = ServerSide(state, calls, questions, tasks, subscriptions)
+        self._clients = ClientSide(state, calls, methods, lists, questions, tasks, servers)
+        self.dirty: list[Peer] = state.dirty
 
     @property
     def wake_at(self) -> float:
@@ -42,6 +56,16 @@ class Relay:
         """All configured servers by key."""
         return self._state.targets
 
+    @property
+    def offer(self) -> Offer | None:
+        """What servers are to be told of the clients, at `initialize`; None while no client has come."""
+        hellos = [(session.protocol, session.capabilities) for session in self._state.sessions if session.protocol]
+        return offer(hellos) if hellos else None
+
+    def on_offer(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called each time a client has said who it is."""
+        self._state.offered = listener
+
     # Clients
 
     def open_session(self, label: str) -> Session:
@@ -56,16 +80,24 @@ class Relay:
 
     def client_overlong(self, session: Session, start: bytes, now: float) -> None:
         """A client's line was too long; `start` is all that is left of it."""
-        self._clients.overlong(session, start)
+        self._clients.overlong(session, start, now)
 
     def close_session(self, session: Session, now: float) -> None:
         """The client is gone: its calls are cancelled."""
         if session not in self._state.sessions:
             return
         session.disconnect()
+        session.deaf = True
         self._calls.abandon(session, now)
+        self._questions.gone(session, now)
         session.lists.clear()
+        session.batches.clear()
         del self._state.sessions[session]
+        self._tasks.forget(session)
+        for server, own in self._subscriptions.forget(session):
+            link = self._state.targets[server].link
+            if link is not None:
+                self._subscriptions.end_unless_wanted(link, own)
         self._state.emit(ClientGone(session.client, session.label))
 
     # Servers
@@ -73,6 +105,20 @@ class Relay:
     def add_target(self, target: Target) -> None:
         """A server is configured; its calls wait until it is ready or away for good."""
         self._state.targets[target.key] = target
+
+    def retire_target(self, key: str, reason: str, now: float) -> None:
+        """A server is configured no more: its connections are over, and it is forgotten with the next catalogue."""
+        target = self._state.targets[key]
+        target.retired = True
+        for link in [link for link in self._state.links if link.server == key]:
+            self.close_link(link, reason, now)
+        self.away(key, reason, coming=False, now=now)
+        self._subscriptions.drop(key)
+
+    def order_targets(self, keys: Sequence[str]) -> None:
+        """The configuration has its servers in this order now."""
+        targets = self._state.targets
+        targets.update([(key, targets.pop(key)) for key in keys])
 
     def open_link(self, server: str) -> Link:
         """A connection to a server begins. It carries our own requests at once, calls after `ready`."""
@@ -88,15 +134,17 @@ class Relay:
         """A server's line was too long; `start` is all that is left of it."""
         self._servers.overlong(link, start, now)
 
-    def ready(self, link: Link, *, logs: bool, now: float) -> None:
-        """The handshake is done: calls may go to this server. `logs`: it declared the capability logging."""
+    def ready(self, link: Link, *, capabilities: Mapping[str, bytes], now: float) -> None:
+        """The handshake is done: calls may go to this server. `capabilities` are those that it declared, raw."""
         if link not in self._state.links:
             return  # it ended in the same moment
         target = self._state.targets[link.server]
-        link.logs = logs
+        target.capabilities = capabilities
         link.send(wire.notification("notifications/initialized"))
-        self._servers.tell_level(link)
         target.link = link
+        self._servers.tell_level(link)
+        if target.can("resources", "subscribe"):
+            self._subscriptions.renew_all(link)
         self._calls.retry(target, now)
 
     def close_link(self, link: Link, reason: str, now: float) -> None:
@@ -104,13 +152,17 @@ class Relay:
         if self._state.links.pop(link, 0) == 0:
             return
         link.disconnect()
-        target = self._state.targets[link.server]
-        target.received += link.received
-        target.sent += link.sent
-        if target.link is link:
+        link.deaf = True
+        target = self._state.targets.get(link.server)
+        if target is not None:
+            target.received += link.received
+            target.sent += link.sent
+        if target is not None and target.link is link:
             target.link = None
             target.away = reason
         self._calls.lost(link, reason, now)
+        self._questions.lost(link, now)
+        self._tasks.forget(link)
         asks, link.asks = link.asks, {}
         for done in asks.values():
             done(None)
@@ -122,27 +174,23 @@ class Relay:
         self._calls.retry(target, now)
 
     def publish(
-        self, catalogue: Catalogue, *, listed: frozenset[str], settled: bool, instructions: str, now: float
+        self, catalogue: Catalogue, *, listed: frozenset[str], settled: frozenset[str], instructions: str, now: float
     ) -> None:
         """A new snapshot is valid: clients that saw another list are told, waiting requests are looked at again.
 
-        `listed` are the servers that have been listed at least once; `settled` says that nothing is gained by waiting
-        for more.
+        `listed` are the servers that have been listed at least once; `settled` the kinds for which nothing is gained
+        by waiting for more.
         """
         state = self._state
-        changed = catalogue.tools_result != state.catalogue.tools_result
-        state.catalogue = catalogue
+        old, state.catalogue = state.catalogue, catalogue
         state.instructions = instructions
         state.settled = settled
         for key in listed:
             state.targets[key].known = True
-        if changed:
-            for session in state.sessions:
-                if session.saw_tools:
-                    session.saw_tools = False
-                    session.send(wire.notification("notifications/tools/list_changed"))
-        if settled:
-            self._clients.answer_lists(now)
+        for key in [key for key, target in state.targets.items() if target.retired]:
+            del state.targets[key]
+        self._lists.changed(old)
+        self._lists.settled()
         self._calls.retry_unresolved(now)
 
     # Time and figures
@@ -150,19 +198,21 @@ class Relay:
     def tick(self, now: float) -> None:
         """Let everything whose time has come end."""
         self._state.wake_at = float("inf")
-        self._state.wake_by(min(self._calls.expire(now), self._clients.expire(now)))
+        self._state.wake_by(min(self._calls.expire(now), self._lists.expire(now), self._questions.expire(now)))
 
     def traffic(self) -> list[tuple[str, int, int]]:
         """For each server the bytes received from it and sent to it since the start."""
         totals = {key: [target.received, target.sent] for key, target in self._state.targets.items()}
         for link in self._state.links:
-            totals[link.server][0] += link.received
-            totals[link.server][1] += link.sent
+            if link.server in totals:
+                totals[link.server][0] += link.received
+                totals[link.server][1] += link.sent
         return [(key, received, sent) for key, (received, sent) in totals.items()]
 
     def in_flight(self) -> list[tuple[str, int]]:
         """For each server the number of calls that it works on."""
         counts = dict.fromkeys(self._state.targets, 0)
         for link in self._state.links:
-            counts[link.server] += len(link.calls)
+            if link.server in counts:
+                counts[link.server] += len(link.calls)
         return list(counts.items())

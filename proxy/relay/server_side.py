@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from msgspec import Raw
 
 from .. import wire
-from ..errors import METHOD_NOT_FOUND, WireError, refusal
+from ..errors import WireError, refusal
+from ..events import Notice
 from .calls import Calls
-from .peers import LEVELS, Link, Reply
+from .peers import LEVELS, Link, Reply, Session
+from .questions import Questions
 from .state import State
+from .subscriptions import Subscriptions
+from .tasks import Tasks, with_related
 
 LIST_CHANGES = {
     "notifications/tools/list_changed",
@@ -26,12 +31,27 @@ _MOST_IN_BATCH = 1000
 class ServerSide:
     """Takes the lines of links."""
 
-    def __init__(self, state: State, calls: Calls) -> None:
+    def __init__(
+        self, state: State, calls: Calls, questions: Questions, tasks: Tasks, subscriptions: Subscriptions
+    ) -> None:
         self._state = state
         self._calls = calls
+        self._questions = questions
+        self._tasks = tasks
+        self._subscriptions = subscriptions
+        self._notifications: dict[str, Callable[[Link, dict[str, Raw], float], None]] = {
+            "notifications/progress": self._progress,
+            "notifications/message": self._log,
+            "notifications/cancelled": self._questions.cancelled,
+            "notifications/resources/updated": self._updated,
+            "notifications/elicitation/complete": self._elicited,
+            "notifications/tasks/status": self._task_status,
+        }
 
     def line(self, link: Link, line: bytes, now: float) -> None:
         """Handle one line of a server; a bad one harms at most the request that it names."""
+        if link.deaf:
+            return
         try:
             envelope = wire.decode(line)
         except WireError as problem:
@@ -67,10 +87,18 @@ class ServerSide:
         for link in self._state.links:
             self.tell_level(link)
 
+    def spread_roots_change(self, params: dict[str, Raw]) -> None:
+        """Tell every server that the roots are others now."""
+        told = wire.close_object(params) if params else b""
+        for target in self._state.targets.values():
+            if target.link is not None:
+                target.link.send(wire.notification("notifications/roots/list_changed", told))
+
     def tell_level(self, link: Link) -> None:
         """Tell one server, if it logs and anybody asked."""
         levels = [session.level for session in self._state.sessions if session.level is not None]
-        if link.logs and levels:
+        target = self._state.targets.get(link.server)
+        if target is not None and target.link is link and target.can("logging") and levels:
             level = min(levels, key=LEVELS.index)
             link.ask("logging/setLevel", wire.encode({"level": level}), _indifferent)
 
@@ -96,7 +124,7 @@ class ServerSide:
         start = line[:_LOOKED_AT]
         raw_id = wire.readable_id(line)
         id = wire.number(raw_id) if raw_id else None
-        if id is None or b'"jsonrpc"' not in start or not _looks_like_an_answer(start):
+        if id is None or b'"jsonrpc"' not in start or not looks_like_an_answer(start):
             return  # no answer, whatever it is: programs print JSON too
         call = link.calls.pop(id, None)
         if call is not None:
@@ -109,10 +137,12 @@ class ServerSide:
     def _message(self, link: Link, envelope: wire.Envelope, line: bytes, now: float) -> None:
         if envelope.method:
             link.heard += 1
-            if wire.given(envelope.id):  # some serializers give notifications an id of null
-                self._request(link, envelope)
+            if not wire.given(envelope.id):  # some serializers give notifications an id of null
+                self._notification(link, envelope, now)
+            elif envelope.method == "ping":
+                link.send(wire.result(envelope.id, b"{}"))
             else:
-                self._notification(link, envelope)
+                self._questions.ask(link, envelope, now)
             return
         id = wire.number(envelope.id) if envelope.id else None
         if id is None or not (envelope.jsonrpc or envelope.result or envelope.error):
@@ -126,55 +156,113 @@ class ServerSide:
         done = link.asks.pop(id, None)
         if done is not None:
             done(Reply(bytes(envelope.result), bytes(envelope.error)))
-        # else an answer to what was cancelled or timed out: it falls
+            return
+        self._calls.haunted(link, id, envelope)  # an answer to what was cancelled or timed out
 
-    def _request(self, link: Link, envelope: wire.Envelope) -> None:
-        if envelope.method == "ping":
-            link.send(wire.result(envelope.id, b"{}"))
-        else:
-            message = (
-                f"{envelope.method!r} is not passed on: the client's capabilities were not declared to this server"
-            )
-            link.send(wire.error(envelope.id, refusal(METHOD_NOT_FOUND, message)))
-
-    def _notification(self, link: Link, envelope: wire.Envelope) -> None:
+    def _notification(self, link: Link, envelope: wire.Envelope, now: float) -> None:
         method = envelope.method
         if method in LIST_CHANGES:
             link.listed(method)
             return
         try:
-            params = wire.open_object(envelope.params) if envelope.params else {}
+            params = wire.open_object(envelope.params) if wire.given(envelope.params) else {}
         except WireError:
             return
-        if method == "notifications/progress":
-            self._progress(link, params)
-        elif method == "notifications/message":
-            self._log(link, params)
+        handler = self._notifications.get(method)
+        if handler is not None:
+            handler(link, params, now)
+            return
+        told = wire.close_object(self._with_task(link, {**params})) if "_meta" in params else envelope.params
+        for session in self._concerned(link, self._tasks.related(params), now):
+            if session.is_ready:
+                session.send(wire.notification(method, told))
+        self._state.emit(
+            Notice("debug", f"passed a notification on that no revision has: {method[:200]!r}", link.server)
+        )
 
-    def _progress(self, link: Link, params: dict[str, Raw]) -> None:
-        """To the session whose call this is, under its own token; a call without a token gets none."""
+    def _progress(self, link: Link, params: dict[str, Raw], now: float) -> None:
+        """To the session whose call or task this is, under its own token; a call without a token gets none."""
         id = wire.number(params.get("progressToken", b""))
-        call = link.calls.get(id) if id is not None else None
-        if call is not None and call.token is not None:
-            own: dict[str, Raw | bytes] = {**params, "progressToken": call.token}
-            call.session.send(wire.notification("notifications/progress", wire.close_object(own)))
+        if id is None:
+            return
+        call, task = link.calls.get(id), link.tasks.get(id)
+        session: object = call.session if call is not None else task.asker if task is not None else None
+        token = call.token if call is not None else task.token if task is not None else None
+        if isinstance(session, Session) and token is not None:
+            own: dict[str, Raw | bytes] = {**params, "progressToken": token}
+            session.send(wire.notification("notifications/progress", wire.close_object(self._with_task(link, own))))
 
-    def _log(self, link: Link, params: dict[str, Raw]) -> None:
-        """To every session that wants its level; `logger` names the server."""
+    def _with_task(self, link: Link, params: dict[str, Raw | bytes]) -> dict[str, Raw | bytes]:
+        """Params whose `_meta` names a task, with the id that the client knows it by."""
+        if "_meta" not in params:
+            return params
+        task = self._tasks.held(link.server, self._tasks.related({"_meta": Raw(params["_meta"])}))
+        if task is None or task.public == task.own:
+            return params
+        return {**params, "_meta": wire.close_object(with_related({**wire.open_object(params["_meta"])}, task.public))}
+
+    def _log(self, link: Link, params: dict[str, Raw], now: float) -> None:
+        """To whom it may concern and who wants its level; `logger` names the server."""
+        if not params:
+            return
         level = wire.text(params.get("level"))
         logger = wire.text(params.get("logger"))
         named: dict[str, Raw | bytes] = {
             **params,
             "logger": wire.encode_text(f"{link.server}/{logger}" if logger else link.server),
         }
-        line = wire.notification("notifications/message", wire.close_object(named))
-        for session in self._state.sessions:
+        line = wire.notification("notifications/message", wire.close_object(self._with_task(link, named)))
+        for session in self._concerned(link, self._tasks.related(params), now):
             if session.protocol and session.wants(level):
                 session.send(line)
 
+    def _concerned(self, link: Link, related: str | None, now: float) -> list[Session]:
+        """Who may hear what is said about a task, or else to nobody in particular."""
+        task = self._tasks.held(link.server, related)
+        if task is not None:
+            return [task.asker] if isinstance(task.asker, Session) else []
+        if related is not None and self._tasks.is_orphan(link.server, related):
+            return []
+        return self._state.audience(link, now)
 
-def _looks_like_an_answer(start: bytes) -> bool:
-    """Whether a line that can't be read is rather an answer than a request."""
+    def _updated(self, link: Link, params: dict[str, Raw], now: float) -> None:
+        """To those who are subscribed, by the URI that each of them knows; unasked for, only where there is one."""
+        own = wire.text(params.get("uri"))
+        if own is None:
+            return
+        readers = self._subscriptions.readers(link.server, own)
+        if not readers and len(self._state.sessions) == 1:
+            aliases = self._state.catalogue.aliases.get(link.server)
+            public = aliases.public(own) if aliases else own
+            readers = [(session, public) for session in self._state.sessions if session.is_ready]
+        for session, public in readers:
+            told: dict[str, Raw | bytes] = {**params}
+            if public != own:
+                told["uri"] = wire.encode_text(public)
+            session.send(wire.notification("notifications/resources/updated", wire.close_object(told)))
+
+    def _elicited(self, link: Link, params: dict[str, Raw], now: float) -> None:
+        """To the client whose user was sent to that URL, once; of what nobody knows nobody is told."""
+        session = link.elicitations.pop(bytes(params.get("elicitationId", b"")), None)
+        if session is not None:
+            session.send(wire.notification("notifications/elicitation/complete", wire.close_object(params)))
+
+    def _task_status(self, link: Link, params: dict[str, Raw], now: float) -> None:
+        """To the client whose task it is, under the id that it knows."""
+        own = wire.text(params.get("taskId"))
+        task = self._tasks.held(link.server, own)
+        alone = len(self._state.sessions) == 1
+        if task is None and own is not None and alone and not self._tasks.is_orphan(link.server, own):
+            # Some servers say it before the answer that names the task; with one client alone it can only be its.
+            begun = [call.session for call in link.calls.values() if call.augmented]
+            task = self._tasks.begin(link.server, own, begun[0]) if begun else None
+        if task is not None and isinstance(task.asker, Session):
+            shown = self._with_task(link, self._tasks.show(task, params))
+            task.asker.send(wire.notification("notifications/tasks/status", wire.close_object(shown)))
+
+
+def looks_like_an_answer(start: bytes) -> bool:
+    """Whether a line that can't be read, of which this is the start, is rather an answer than a request."""
     method = start.find(b'"method"')
     return method < 0 or any(0 <= start.find(member) < method for member in (b'"result"', b'"error"'))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..catalogue import Catalogue
 from ..events import Emit
 from .peers import Link, Peer, Session, Target
@@ -10,28 +12,31 @@ from .peers import Link, Peer, Session, Target
 class State:
     """Plain shared state; each part changes only what its own docstring says."""
 
-    def __init__(self, emit: Emit, list_wait: float, name: str, version: str) -> None:
+    def __init__(self, emit: Emit, list_wait: float, page_size: int, name: str, version: str) -> None:
         self.emit = emit
         self.list_wait = list_wait
+        self.page_size = page_size
         self.name = name
         self.version = version
         self.instructions = ""
         self.catalogue = Catalogue()
-        self.settled = False
-        """Every server has been listed or has failed once: nothing is gained by waiting."""
+        self.settled: frozenset[str] = frozenset()
+        """Kinds of which every server has been listed or has failed once: nothing is gained by waiting."""
         self.targets: dict[str, Target] = {}
         self.sessions: dict[Session, None] = {}
         self.links: dict[Link, None] = {}
         self.dirty: list[Peer] = []
         self.wake_at = float("inf")
+        self.offered: Callable[[], None] = lambda: None
+        """Called when a client has said what it can do."""
         self._patient_until: float | None = None
 
-    def patience(self, now: float) -> float | None:
+    def patience(self, kind: str, now: float) -> float | None:
         """Until when a request may wait for servers that are still starting; None if it must do with what there is.
 
         The time runs from the first request that waits, once: a server that needs minutes must not delay every list.
         """
-        if self.settled:
+        if kind in self.settled:
             return None
         if self._patient_until is None:
             self._patient_until = now + self.list_wait
@@ -41,3 +46,29 @@ class State:
         """Ask to be called at `deadline` at the latest."""
         if deadline < self.wake_at:
             self.wake_at = deadline
+
+    def owner(self, link: Link, now: float) -> Session | str:
+        """Whose the server's words on this link are: the session with a call in flight on it, else the only one.
+
+        Where it can't be told, a reason; what belongs to one client must not be shown to another.
+        """
+        alone = len(self.sessions) == 1
+        if alone and not link.ghosts:
+            return next(iter(self.sessions))
+        busy = {call.session for call in link.calls.values()}
+        if link.ghosts:
+            link.ghosts = {id: ghost for id, ghost in link.ghosts.items() if now < ghost.until}
+            busy |= {ghost.session for ghost in link.ghosts.values()}
+        if not busy and alone:
+            return next(iter(self.sessions))
+        if len(busy) != 1:
+            return "no client has a call in flight" if not busy else "several clients have calls in flight"
+        [session] = busy
+        return session if session in self.sessions else "the client whose call it was is gone"
+
+    def audience(self, link: Link, now: float) -> list[Session]:
+        """Who may hear what the server says to nobody in particular."""
+        owner = self.owner(link, now)
+        if isinstance(owner, Session):
+            return [owner]
+        return [] if link.calls or link.ghosts else list(self.sessions)

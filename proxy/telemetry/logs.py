@@ -23,6 +23,8 @@ from ..events import (
     ClientGone,
     Event,
     Notice,
+    QuestionFinished,
+    RequestFinished,
     ServerOutput,
     ServerStartFinished,
     ServerStateChanged,
@@ -72,6 +74,8 @@ BURST: Final = 100.0
 # What is known by its class; anything else is logged under its class's name.
 _NAMES: Final[Mapping[type[Event], str]] = {
     CallFinished: "call",
+    RequestFinished: "request",
+    QuestionFinished: "question",
     ClientConnected: "client_connected",
     ClientGone: "client_gone",
     ServerStateChanged: "server_state",
@@ -109,6 +113,7 @@ class LogObserver:
                 ms=round(event.seconds * 1000, 3),
                 bytes_in=event.bytes_in,
                 bytes_out=event.bytes_out,
+                **(_told({"name": event.name, "reason": event.reason}) if event.outcome != "ok" else {}),
             )
         elif self._logger.is_enabled_for(_NUMBERS[level := _level(event)]) and (
             type(event) is not ServerOutput or self._allows(event.server, at)
@@ -187,11 +192,14 @@ def build_logs(
     settings: LogSettings,
     *,
     sink: LogSink,
-    secrets: frozenset[str] = frozenset(),
+    redactor: Redactor | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> LogObserver:
-    """The observer that writes to `sink`. `clock` (seconds) paces what is rate-limited."""
-    redactor = Redactor(secrets)
+    """The observer that writes to `sink`. `redactor` sees every text; without one, none is a secret.
+
+    `clock` (seconds) paces what is rate-limited.
+    """
+    redact = redactor or Redactor()
     render = _to_json if settings.format == "json" else _console(colours=sink.is_terminal)
     sink.describe_dropped = lambda lines: render(
         {"time": _timestamp(time.time()), "level": "warning", "event": "log_lines_dropped", "lines": lines}
@@ -201,7 +209,7 @@ def build_logs(
         # The one place that each line passes, so that no field is forgotten.
         for key, value in fields.items():
             if type(value) is str:
-                fields[key] = redactor(value)
+                fields[key] = redact(value)
         fields["time"] = _timestamp(fields["time"])
         fields["level"] = level
         return render(fields)
@@ -240,6 +248,8 @@ def _level(event: Event) -> LogLevel:
         if event.new == "failed":
             return "error"
         return "warning" if event.reason else "info" if event.new == "ready" else "debug"
+    if isinstance(event, RequestFinished):
+        return "debug"
     if isinstance(event, ServerStartFinished):
         return "info" if event.outcome == "ok" else "warning"
     if isinstance(event, ServerOutput):

@@ -19,6 +19,8 @@ from ..events import (
     CallFinished,
     CatalogueChanged,
     Event,
+    QuestionFinished,
+    RequestFinished,
     ServerStartFinished,
     ServerStateChanged,
 )
@@ -38,13 +40,23 @@ BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 MOST_TOOLS: Final = 200
 """Of one server; the calls of the tools beyond share the label "other"."""
 OTHER: Final = "other"
+METHODS: Final = frozenset(
+    {
+        "completion/complete", "elicitation/create", "prompts/get", "resources/read", "resources/subscribe",
+        "resources/unsubscribe", "roots/list", "sampling/createMessage", "tasks/cancel", "tasks/get", "tasks/list",
+        "tasks/result",
+    }
+)  # fmt: skip
+"""Those that are counted by name; what a peer invents is one of the others."""
 
 
 class Metrics:
     """Takes events and counts them in a registry of its own.
 
     `traffic` yields (server, bytes received, bytes sent), counted over all restarts; `in_flight` yields (server,
-    calls). Both are called in the thread that answers a scrape.
+    calls). Both are called in the thread that answers a scrape. `redactor` sees every label; without one, none is a
+    secret. A series keeps the labels that it was first shown with, since those have been scraped: a secret that is
+    learned later is hidden in new series alone.
     """
 
     def __init__(
@@ -52,12 +64,12 @@ class Metrics:
         *,
         traffic: Traffic | None = None,
         in_flight: InFlight | None = None,
-        secrets: frozenset[str] = frozenset(),
+        redactor: Redactor | None = None,
     ) -> None:
         # Otherwise each series has a second one beside it, `..._created`, with a time that nobody reads.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self._label = Redactor(secrets)
+        self._label = redactor or Redactor()
         self._bound: dict[tuple[str, str, str], tuple[Callable[[], None], Callable[[float], None]]] = {}
         self._tools: dict[str, set[str]] = {}
         calls = ["server", "tool"]
@@ -72,6 +84,18 @@ class Metrics:
             registry=self.registry,
         )
         self._up = Gauge("mcp_manifold_server_up", "1 while the server is ready.", ["server"], registry=self.registry)
+        self._requests = Counter(
+            "mcp_manifold_requests",
+            "Requests other than tool calls that were passed on and ended.",
+            ["server", "method", "outcome"],
+            registry=self.registry,
+        )
+        self._questions = Counter(
+            "mcp_manifold_questions",
+            "Requests of servers to clients that ended or were refused.",
+            ["server", "method", "outcome"],
+            registry=self.registry,
+        )
         self._starts = Counter(
             "mcp_manifold_server_starts", "Starts of a server.", ["server", "outcome"], registry=self.registry
         )
@@ -90,12 +114,16 @@ class Metrics:
             count, observe = self._bound.get(key) or self._bind(key)
             count()
             observe(event.seconds)
+        elif isinstance(event, RequestFinished):
+            self._requests.labels(self._label(event.server), _method(event.method), event.outcome).inc()
+        elif isinstance(event, QuestionFinished):
+            self._questions.labels(self._label(event.server), _method(event.method), event.outcome).inc()
         elif isinstance(event, ServerStateChanged):
             self._up.labels(self._label(event.server)).set(event.new == "ready")
         elif isinstance(event, ServerStartFinished):
             self._starts.labels(self._label(event.server), event.outcome).inc()
-        elif isinstance(event, CatalogueChanged):
-            self._listed.labels(self._label(event.server)).set(event.tools)
+        elif isinstance(event, CatalogueChanged) and event.kind == "tools":
+            self._listed.labels(self._label(event.server)).set(event.entries)
 
     def serve(self, settings: MetricsSettings, emit: Emit) -> MetricsServer:
         """Let them be scraped; see `endpoint.serve`."""
@@ -114,6 +142,10 @@ class Metrics:
         if not crowded:  # a server that invents names would fill this table too
             self._bound[key] = bound
         return bound
+
+
+def _method(name: str) -> str:
+    return name if name in METHODS else OTHER
 
 
 class _Pulled(Collector):

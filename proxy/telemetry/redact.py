@@ -27,26 +27,40 @@ MEMORABLE: Final = 128
 class Redactor:
     """`redactor(text)` is the text without secrets, control characters and lone surrogates, at most 8 KiB long.
 
-    Short texts (names, mostly) are remembered, so that a name met before costs one look into a dict.
+    Short texts (names, mostly) are remembered, so that a name met before costs one look into a dict. To be shared by
+    all that show text, in any thread, so that they learn of a new secret together.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._known: dict[str, str] = {}
+        self._wanted: frozenset[str] = frozenset()
+        self._pattern: re.Pattern[str] | None = None
+        self._shortest = self._longest = 0
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Hide these, too, from now on; what was hidden stays hidden."""
         # Texts are cleaned before they are searched, so a secret is also looked for as cleaning leaves it.
         wanted = {form for secret in secrets for form in (secret, _visible(secret)) if len(form) >= SHORTEST}
-        self._pattern = _pattern(wanted)
-        self._shortest = min(map(len, wanted), default=0)
-        self._longest = 6 * max(map(len, wanted), default=0)
+        if wanted <= self._wanted:
+            return
+        self._wanted |= wanted
+        self._shortest = min(map(len, self._wanted))
+        self._longest = 6 * max(map(len, self._wanted))
+        self._pattern = _pattern(self._wanted)
+        # The last step, and a new dict: a thread that is in a call remembers what it then knew in the old one.
+        self._known = {}
 
     def __call__(self, text: str) -> str:
-        known = self._known.get(text)
+        memory = self._known
+        known = memory.get(text)
         if known is not None:
             return known
         cleaned = self._clean(text)
         if len(text) <= MEMORABLE:
-            if len(self._known) >= KEPT:
-                self._known.clear()
-            self._known[text] = cleaned
+            if len(memory) >= KEPT:
+                memory.clear()
+            memory[text] = cleaned
         return cleaned
 
     def _clean(self, text: str) -> str:
@@ -83,7 +97,7 @@ def _cut(text: str, much: bool) -> str:
     return data[:LONGEST_TEXT].decode(errors="ignore") + " [cut]"
 
 
-def _pattern(secrets: set[str]) -> re.Pattern[str] | None:
+def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
     forms = {form for secret in secrets for form in _forms(secret)}
     if not forms:
         return None

@@ -86,6 +86,7 @@ def test_as_json_it_says_the_same(here: Here, tmp_path: Path) -> None:
         "resources": 0,
         "prompts": 0,
         "problem": "",
+        "derived": [],
     }
     assert (bad["server"], bad["state"], bad["tools"]) == ("gone", "failed", -1)
     assert "not found" in bad["problem"]

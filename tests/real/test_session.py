@@ -27,11 +27,60 @@ def test_an_unknown_revision_gets_the_latest_of_the_handshake(version: str, tmp_
         assert hub.initialize(version).result["protocolVersion"] == "2025-11-25"
 
 
-def test_the_capabilities_are_the_proxys_own(five: Beside) -> None:
-    answer = next(m for m in five.hub.messages if m.id == b"1")
-    assert answer.result["capabilities"]["tools"] == {"listChanged": True}
-    assert answer.result["serverInfo"]["name"]
-    assert answer.result["serverInfo"]["version"]
+@pytest.mark.parametrize("version", REVISIONS)
+def test_the_capabilities_are_those_of_all_servers_that_might_be_there(version: str, tmp_path: Path) -> None:
+    """As far as the revision has them; nobody waits for the servers to say which of them they have."""
+    with running(write_config(tmp_path, {}), handshake=False) as hub:
+        answer = hub.initialize(version).result
+    expected: dict[str, object] = {
+        "tools": {"listChanged": True},
+        "prompts": {"listChanged": True},
+        "resources": {"subscribe": True, "listChanged": True},
+        "logging": {},
+    }
+    if version > "2024-11-05":
+        expected["completions"] = {}
+    if version == "2025-11-25":
+        expected["tasks"] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
+    assert answer["capabilities"] == expected
+    assert answer["serverInfo"]["name"]
+    assert answer["serverInfo"]["version"]
+
+
+@pytest.mark.parametrize(
+    "capabilities", [b"{}", b'{"roots":{}}', b'{"elicitation":{"url":{}},"nobody/knows":{"x":1e400}}']
+)
+def test_a_server_is_told_what_the_client_can_do(capabilities: bytes, tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    entry = servers.script("raw_echo.py", "--record", str(record))
+    with running(write_config(tmp_path, {"raw": entry}), handshake=False) as hub:
+        client = b'"clientInfo":{"name":"raw-client","version":"1"}'
+        hub.request("initialize", b'{"protocolVersion":"2025-06-18","capabilities":%b,%b}' % (capabilities, client))
+        hub.notify("notifications/initialized")
+        assert "raw__verbatim" in hub.tools()
+    [told] = [members(line) for line in record.read_bytes().splitlines() if b'"initialize"' in line]
+    params = members(told["params"])
+    assert params["protocolVersion"] == b'"2025-06-18"'
+    assert params["capabilities"] == capabilities
+
+
+def test_long_lists_come_in_pages_that_together_are_the_list(tmp_path: Path) -> None:
+    with running(write_config(tmp_path, {"everything": servers.everything()}, pageSize=3)) as hub:
+        whole = tools_until(hub, {"everything__simulate-research-query"})
+        page = hub.request("tools/list").result
+        assert len(page["tools"]) == 3
+        assert len(whole) > 9
+        assert hub.request("resources/list", {"cursor": page["nextCursor"]}).error["code"] == -32602
+        listed: list[str] = []
+        cursor: dict[str, str] = {}
+        while True:
+            answer = hub.request("resources/list", cursor).result
+            listed += [resource["uri"] for resource in answer["resources"]]
+            assert len(answer["resources"]) <= 3
+            if "nextCursor" not in answer:
+                break
+            cursor = {"cursor": answer["nextCursor"]}
+        assert len(listed) == len(set(listed)) == 7
 
 
 def test_discovery_is_refused_before_and_after_the_handshake(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from proxy.errors import INTERNAL_ERROR, INVALID_PARAMS, REQUEST_TIMED_OUT, SERVER_UNAVAILABLE
-from proxy.events import CallFinished
-from proxy.relay.calls import LONGEST_WAIT
+from proxy.events import CallFinished, RequestFinished
+from proxy.relay.refusals import LONGEST_WAIT
 from tests.support.relay import World, call, dump, ids, message
 
 REFUSED = {"origin": "mcp-manifold", "delivered": "no"}
@@ -43,14 +43,14 @@ def test_arguments_and_unknown_members_pass_byte_for_byte(arguments: bytes) -> N
     client.send(
         message(
             "tools/call",
-            b'{"task" : {"ttl":1.0}, "name":"git__status","arguments":'
+            b'{"newer" : {"ttl":1.0}, "name":"git__status","arguments":'
             + arguments
             + b',"_meta":{"x/y":1E2}, "new":[ ]}',
             b"1",
         )
     )
     assert git.one().members["params"] == (
-        b'{"task":{"ttl":1.0},"name":"status","arguments":' + arguments + b',"_meta":{"x/y":1E2},"new":[ ]}'
+        b'{"newer":{"ttl":1.0},"name":"status","arguments":' + arguments + b',"_meta":{"x/y":1E2},"new":[ ]}'
     )
 
 
@@ -597,3 +597,88 @@ def test_a_new_connection_does_not_inherit_the_calls_of_the_old_one() -> None:
     assert client.heard() == []
     new.answer(new.one(), b'{"is":"fine"}')
     assert client.one().result == {"is": "fine"}
+
+
+def test_of_very_many_calls_that_were_given_up_the_oldest_are_forgotten() -> None:
+    world = World("git")
+    git = world.start("git", "status")
+    client = world.client()
+    for _ in range(3000):
+        client.send(call(b"1", "git__status"))
+        client.cancel(b"1")
+    git.heard()
+    assert len(git.link.ghosts) == 1000
+    world.pass_time(60)
+    client.send(call(b"1", "git__status"))
+    client.cancel(b"1")
+    assert len(git.link.ghosts) == 1
+    world.assert_at_rest()
+
+
+# Servers that are taken out of the configuration
+
+
+def test_a_call_in_flight_at_a_retired_server_fails_and_says_why() -> None:
+    world = World("git", "time")
+    git, time = world.start("git", "status"), world.start("time", "now")
+    client = world.client()
+    client.send(call(b"1", "git__status"), call(b"2", "time__now"))
+    asked = git.one()
+    world.retire("git", "it is no longer in the configuration")
+    error = client.one().error
+    assert error["code"] == SERVER_UNAVAILABLE
+    assert "no longer in the configuration" in error["message"]
+    assert error["data"] == {"origin": "mcp-manifold", "server": "git", "delivered": "maybe"}
+    git.answer(asked)
+    assert client.heard() == []
+    time.answer(time.one())
+    assert ids(client.heard()) == [b"2"]
+    world.assert_at_rest()
+
+
+def test_a_call_that_waits_for_a_server_that_is_retired_fails_at_once() -> None:
+    world = World("git")
+    world.lose(world.start("git", "status"))
+    world.away("git", "it exited", coming=True)
+    client = world.client()
+    client.send(call(b"1", "git__status"))
+    assert client.heard() == []
+    world.retire("git")
+    assert client.one().error["data"] == {**REFUSED, "server": "git"}
+    assert client.ask("tools/call", b'{"name":"git__status"}').error["code"] == INVALID_PARAMS
+    world.assert_at_rest()
+
+
+@pytest.mark.parametrize("end", ["time", "cancel", "leave"])
+def test_a_call_whose_tool_vanished_and_whose_server_was_retired_ends_once(end: str) -> None:
+    world = World("git", "late", list_wait=20)
+    world.lose(world.start("git", "status"))
+    world.away("git", "it exited", coming=True)
+    client = world.client()
+    client.send(call(b"1", "git__status"))
+    world.publish("git", settled=False)
+    world.retire("git")
+    assert client.heard() == [], "the other server may still list it"
+    if end == "time":
+        world.pass_time(20)
+        assert client.one().error["code"] == INVALID_PARAMS
+    elif end == "cancel":
+        client.cancel(b"1")
+    else:
+        client.leave()
+    assert client.heard() == []
+    assert len(world.outcomes) == 1
+    world.assert_at_rest()
+
+
+def test_a_call_of_a_prompt_or_a_resource_is_told_as_another_event() -> None:
+    world = World("git")
+    git = world.connect("git")
+    world.list_more("git", tools=["t"], prompts=["p"])
+    client = world.client()
+    git.answer(client.call("prompts/get", git, b'{"name":"git__p"}'))
+    git.answer(client.call("tools/call", git, b'{"name":"git__t"}', b"2"))
+    assert [(type(event), event.method, event.tool) for event in world.of(RequestFinished)] == [
+        (RequestFinished, "prompts/get", "p"),
+        (CallFinished, "tools/call", "t"),
+    ]

@@ -1,10 +1,13 @@
 """What clients send: answered, passed on, or refused with a reason; whatever it is, the session goes on."""
 
+import json
+from typing import Any
+
 import pytest
 
 from proxy.eras.handshake import REVISIONS
 from proxy.errors import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR
-from proxy.events import CallFinished, ClientConnected, ClientGone
+from proxy.events import CallFinished, ClientConnected, ClientGone, Notice
 from tests.support.relay import Client, Server, World, call, dump, hello, ids, message
 
 BATCHING = "2025-03-26"
@@ -28,11 +31,10 @@ def test_a_known_revision_is_agreed(protocol: str) -> None:
     world = World("git")
     client = world.client("s", initialized=False)
     answer = client.ask("initialize", hello(protocol, "claude-code"))
-    assert answer.result == {
-        "protocolVersion": protocol,
-        "capabilities": {"tools": {"listChanged": True}, "logging": {}},
-        "serverInfo": {"name": "hub", "version": "7"},
-    }
+    assert (answer.result["protocolVersion"], answer.result["serverInfo"]) == (
+        protocol,
+        {"name": "hub", "version": "7"},
+    )
     assert world.of(ClientConnected) == [ClientConnected("claude-code", "1", "s", protocol)]
 
 
@@ -185,7 +187,7 @@ def test_a_message_that_is_too_long_is_refused_by_its_start() -> None:
     assert goes_on(client)
 
 
-@pytest.mark.parametrize("method", ["resources/read", "nonsense", "\ud800", "initialize/", "TOOLS/LIST"])
+@pytest.mark.parametrize("method", ["resources/write", "nonsense", "\ud800", "initialize/", "TOOLS/LIST"])
 def test_an_unknown_method_is_refused_by_name(method: str) -> None:
     _, _, client = one_server()
     error = client.ask(method, b"{}").error
@@ -521,3 +523,88 @@ def test_what_one_client_does_is_not_heard_by_another() -> None:
     git.answer(git.requests("tools/call")[0])
     assert client.heard()
     assert other.heard() == []
+
+
+# Notifications that servers are told of
+
+
+def test_changed_roots_are_told_to_every_server_that_is_ready() -> None:
+    world = World("git", "time", "late", "away")
+    git, time, late = world.start("git"), world.start("time"), world.open("late")
+    client = world.client(capabilities={"roots": {"listChanged": True}})
+    client.send(message("notifications/roots/list_changed", b'{"_meta":{"x" :1.0}}'))
+    for server in (git, time):
+        told = server.one()
+        assert told.method == "notifications/roots/list_changed"
+        assert told.members["params"] == b'{"_meta":{"x" :1.0}}'
+    assert late.heard() == []
+    client.send(message("notifications/roots/list_changed"))
+    assert "params" not in git.one().members
+    assert client.heard() == []
+
+
+@pytest.mark.parametrize("params", [b"[]", b"7", b"null", b'{"_meta":null}'])
+def test_odd_words_about_changed_roots_harm_nobody(params: bytes) -> None:
+    world = World("git")
+    git = world.start("git")
+    client = world.client(capabilities={"roots": {}})
+    client.send(message("notifications/roots/list_changed", params))
+    assert len(git.heard()) <= 1
+    assert goes_on(client)
+
+
+@pytest.mark.parametrize("capabilities", [{}, {"roots": None}, {"roots": False}])
+def test_who_has_no_roots_can_not_change_them(capabilities: dict[str, Any]) -> None:
+    world = World("git")
+    git = world.start("git")
+    world.client(capabilities=capabilities).send(message("notifications/roots/list_changed"))
+    assert git.heard() == []
+
+
+def test_a_notification_that_nobody_knows_is_passed_to_no_server_and_noted() -> None:
+    world, git, client = one_server()
+    client.send(message("notifications/vendor/\ud800", b'{"name":"git__status"}'))
+    assert git.heard() == client.heard() == []
+    [notice] = world.of(Notice)
+    assert notice.level == "debug"
+    assert "notifications/vendor/" in notice.text
+
+
+# A client that is gone
+
+
+def test_what_a_client_still_says_after_it_left_is_not_listened_to() -> None:
+    world, git, client = one_server()
+    client.leave()
+    client.send(call(b"1", "git__status"), message("ping", id=b"2"), b"rubbish", message("initialize", b"{}", b"3"))
+    assert client.heard() == git.heard() == []
+    assert world.relay.offer is None
+    world.assert_at_rest()
+
+
+# What servers are told of clients
+
+
+def offered(world: World) -> tuple[str, Any]:
+    """Revision and capabilities."""
+    offer = world.relay.offer
+    assert offer is not None
+    return offer.protocol, json.loads(offer.capabilities)
+
+
+def test_servers_are_told_what_all_clients_together_can_do() -> None:
+    world = World("git")
+    told = 0
+
+    def count() -> None:
+        nonlocal told
+        told += 1
+
+    world.relay.on_offer(count)
+    first = world.client("s1", "2025-06-18", capabilities={"roots": {"listChanged": True}, "x": 1})
+    assert offered(world) == ("2025-06-18", {"roots": {"listChanged": True}, "x": 1})
+    world.client("s2", capabilities={"sampling": {}, "roots": None})
+    assert offered(world) == ("2025-11-25", {"roots": {"listChanged": True}, "sampling": {}, "x": 1})
+    assert told == 2
+    first.leave()
+    assert offered(world) == ("2025-11-25", {"sampling": {}})

@@ -107,7 +107,8 @@ class Interleavings(RuleBasedStateMachine):
     def a_server_gets_ready(self, which: int, logs: bool) -> None:
         server = self.servers[which % len(self.servers)]
         if self.world.relay.targets[server.link.server].link is not server.link:
-            self.world.do(self.world.relay.ready, server.link, logs=logs, now=self.world.now)
+            capabilities = {"logging": b"{}"} if logs else {}
+            self.world.do(self.world.relay.ready, server.link, capabilities=capabilities, now=self.world.now)
 
     @precondition(lambda self: self.servers)
     @rule(which=some, tools=st.permutations(TOOLS), most=st.integers(1, len(TOOLS)))

@@ -79,7 +79,7 @@ def test_a_link_carries_no_calls_before_it_is_ready() -> None:
     client = world.client()
     client.send(call(b"1", "git__a"))
     assert git.heard() == []
-    world.do(world.relay.ready, git.link, logs=False, now=world.now)
+    world.do(world.relay.ready, git.link, capabilities={}, now=world.now)
     assert [heard.method for heard in git.heard()] == ["notifications/initialized", "tools/call"]
 
 
@@ -98,7 +98,7 @@ def test_a_link_that_ended_before_it_was_ready_takes_no_calls() -> None:
     world.publish("git", "a")
     git = world.open("git")
     world.lose(git)
-    world.do(world.relay.ready, git.link, logs=False, now=world.now)
+    world.do(world.relay.ready, git.link, capabilities={}, now=world.now)
     client = world.client()
     client.send(call(b"1", "git__a"))
     world.pass_time(60)
@@ -205,3 +205,68 @@ def test_a_target_may_have_any_prefix(prefix: str) -> None:
     client.send(call(b"1", f"{prefix}__x"))
     world.pass_time(60)
     assert client.one().error["data"]["origin"] == "mcp-manifold"
+
+
+# Servers that come into the configuration, and go
+
+
+def test_a_server_that_is_retired_takes_no_calls_and_is_forgotten() -> None:
+    world = World("git", "time")
+    git, time = world.start("git", "a"), world.start("time", "b")
+    client = world.client()
+    client.tools()
+    world.retire("git")
+    assert client.one().method == CHANGED
+    assert client.tools() == ["time__b"]
+    assert list(world.relay.targets) == ["time"]
+    assert dict(world.relay.in_flight()) == {"time": 0}
+    assert [server for server, _, _ in world.relay.traffic()] == ["time"]
+    world.lose(git)
+    assert git.heard() == time.heard() == []
+    world.assert_at_rest()
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_whatever_happens_around_a_server_that_was_retired_harms_nobody(ready: bool) -> None:
+    world = World("git", "time")
+    git = world.start("git", "a", logging={}) if ready else world.open("git")
+    world.start("time", "b")
+    client = world.client(capabilities={"roots": {}})
+    replies: list[Reply | None] = []
+    world.do(git.link.ask, "ping", b"", replies.append)
+    world.retire("git")
+    assert replies == [None]
+    git.send(message("roots/list", id=b"1"), message("ping", id=b"2"), b"rubbish", message("notifications/x"))
+    assert client.ask("logging/setLevel", b'{"level":"debug"}').result == {}
+    client.send(message("notifications/roots/list_changed"))
+    world.do(world.relay.server_overlong, git.link, b"{", world.now)
+    world.do(world.relay.ready, git.link, capabilities={}, now=world.now)
+    world.pass_time(1000)
+    assert client.heard() == []
+    world.lose(git)
+    world.assert_at_rest()
+
+
+def test_servers_stand_in_the_order_of_the_new_configuration() -> None:
+    world = World("a", "b", "c")
+    for key in ("a", "b", "c"):
+        world.start(key, resources={})
+    world.do(world.relay.order_targets, ["c", "a", "b"])
+    assert list(world.relay.targets) == ["c", "a", "b"]
+    client = world.client()
+    client.send(message("resources/read", b'{"uri":"test://x"}', b"1"))
+    assert [server.link.server for server in world.servers if server.heard()] == ["c"]
+
+
+def test_an_entry_that_changed_takes_its_new_limits() -> None:
+    world = World("git", call_timeout=30)
+    target = world.targets["git"]
+    world.lose(world.start("git", "a"))
+    target.adopt(Target("git", "g", 5.0, 7.0))
+    assert (target.prefix, target.call_timeout, target.ask_timeout, target.known) == ("g", 5.0, 7.0, False)
+    world.start("git", "a")
+    client = world.client()
+    client.send(call(b"1", "git__a"))
+    world.pass_time(5)
+    assert ids(client.heard()) == [b"1"]
+    world.assert_at_rest()

@@ -48,6 +48,13 @@ class RawClient:
         self._next_id = 0
         wire.open(self._deliver)
 
+    def will_answer(self, method: str, answer: Any) -> None:
+        """From now on requests of this method get this result, or what it returns for the question if it is callable.
+
+        A callable may return None: then nothing is answered yet, and `respond` is left to the test.
+        """
+        self._answers[method] = answer
+
     # -- what is said
 
     def send(self, line: bytes) -> None:
@@ -84,6 +91,11 @@ class RawClient:
         )
         self.notify("notifications/initialized")
         return answer
+
+    def respond(self, question: Message, result: Any) -> None:
+        """Answer a request of the peer's."""
+        assert question.id is not None
+        self.send(b'{"jsonrpc":"2.0","id":' + question.id + b',"result":' + _text(result) + b"}")
 
     def call(self, tool: str, arguments: Any = None) -> Message:
         """Call a tool. Bytes as `arguments` go out verbatim."""
@@ -130,6 +142,14 @@ class RawClient:
         with self._changed:
             return [m for m in self.messages if m.method == method and m.id is None]
 
+    def questions(self, method: str) -> list[Message]:
+        """The requests of this method that the peer has sent so far."""
+        with self._changed:
+            return [m for m in self.messages if m.method == method and m.id is not None]
+
+    def wait_for_question(self, method: str, *, since: int = 0) -> Message:
+        return self.wait_for(lambda m: m.id is not None and m.method == method, f"question {method}", since=since)
+
     def story(self) -> str:
         heard = b"\n".join(line[:500] for line in self.lines[-10:]).decode(errors="replace")
         return f"last lines:\n{heard}\n{self.wire.story()}"
@@ -155,7 +175,11 @@ class RawClient:
     def _answer(self, question: Message) -> None:
         assert question.id is not None
         if question.method in self._answers:
-            outcome = b'"result":' + _text(self._answers[question.method])
+            answer = self._answers[question.method]
+            answer = answer(question) if callable(answer) else answer
+            if answer is None:
+                return
+            outcome = b'"result":' + _text(answer)
         else:
             outcome = b'"error":{"code":-32601,"message":"Method not found"}'
         with contextlib.suppress(OSError):

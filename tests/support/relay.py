@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from msgspec import Raw
 
-from proxy.catalogue import Catalogue, ServerTools, compile_tools
+from proxy.catalogue import KINDS, Catalogue, Listing, Offering, compile_listing
 from proxy.config.models import ToolRules
 from proxy.eras.handshake import LATEST
 from proxy.events import CallFinished, Event
@@ -47,21 +47,36 @@ def call(id: bytes, name: str, arguments: bytes = b"{}", *, meta: bytes | None =
     return message("tools/call", b'{"name":' + dump(name) + b',"arguments":' + arguments + tail + b"}", id)
 
 
-def hello(protocol: str, client: str) -> bytes:
+def hello(protocol: str, client: str, capabilities: dict[str, Any] | None = None) -> bytes:
     """The params of `initialize`."""
-    return dump({"protocolVersion": protocol, "capabilities": {}, "clientInfo": {"name": client, "version": "1"}})
+    info = {"name": client, "version": "1"}
+    return dump({"protocolVersion": protocol, "capabilities": capabilities or {}, "clientInfo": info})
+
+
+def entry(kind: str, own: str) -> bytes:
+    """A definition in a listing."""
+    return {
+        "tools": dump({"name": own, "inputSchema": {"type": "object"}}),
+        "prompts": dump({"name": own}),
+        "resources": dump({"name": "r", "uri": own}),
+        "templates": dump({"name": "t", "uriTemplate": own}),
+    }[kind]
 
 
 class World:
     """A relay whose servers have their keys as prefixes. After each step everything it said is with its peers."""
 
-    def __init__(self, *servers: str, list_wait: float = 10.0, call_timeout: float = 300.0) -> None:
+    def __init__(
+        self, *servers: str, list_wait: float = 10.0, call_timeout: float = 300.0, page_size: int = 1000
+    ) -> None:
         self.now = 0.0
         self.events: list[Event] = []
-        self.relay = Relay(emit=self.events.append, name="hub", version="7", list_wait=list_wait)
+        self.relay = Relay(emit=self.events.append, name="hub", version="7", list_wait=list_wait, page_size=page_size)
         self.targets = {key: Target(key, key, call_timeout) for key in servers}
+        self.clients: list[Client] = []
+        self.servers: list[Server] = []
         self.instructions = ""
-        self._tools: dict[str, ServerTools] = {}
+        self._listings: dict[str, dict[str, Listing]] = {}
         self._attempted: set[str] = set()
         for target in self.targets.values():
             self.do(self.relay.add_target, target)
@@ -84,32 +99,52 @@ class World:
             assert self.relay.wake_at > self.now, "it wants to be woken for what it has just done"
         self.now = end
 
-    def client(self, label: str = "s1", protocol: str = LATEST, *, initialized: bool = True) -> "Client":
+    def client(
+        self,
+        label: str = "s1",
+        protocol: str = LATEST,
+        *,
+        initialized: bool = True,
+        capabilities: dict[str, Any] | None = None,
+    ) -> "Client":
         """A client, and unless told otherwise its handshake."""
         client = Client(self, self.relay.open_session(label))
+        self.clients.append(client)
         if initialized:
-            client.send(message("initialize", hello(protocol, f"client of {label}"), b'"hello"'))
+            client.send(message("initialize", hello(protocol, f"client of {label}", capabilities), b'"hello"'))
             assert client.one().id == b'"hello"'
             client.send(message("notifications/initialized"))
         return client
 
-    def connect(self, key: str, *, logs: bool = False) -> "Server":
-        """A connection to a server, ready for calls."""
+    def connect(self, key: str, **capabilities: Any) -> "Server":
+        """A connection to a server that declares these capabilities, ready for calls."""
         server = self.open(key)
-        self.do(self.relay.ready, server.link, logs=logs, now=self.now)
+        declared = {name: dump(value) for name, value in capabilities.items()}
+        self.do(self.relay.ready, server.link, capabilities=declared, now=self.now)
         assert server.first().method == "notifications/initialized"
         return server
 
     def open(self, key: str) -> "Server":
         """A connection that is not ready yet."""
-        return Server(self, self.relay.open_link(key))
+        server = Server(self, self.relay.open_link(key))
+        self.servers.append(server)
+        return server
 
     def publish(self, key: str, *tools: str, rules: ToolRules | None = None, settled: bool | None = None) -> None:
         """A server was listed; `settled` is whether all were, or were given up, unless told otherwise."""
+        self.list_more(key, rules=rules, settled=settled, tools=tools)
+
+    def list_more(
+        self, key: str, *, rules: ToolRules | None = None, settled: bool | None = None, **owns: Iterable[str | bytes]
+    ) -> None:
+        """A server lists these, by kind: own names and URIs, or whole definitions as bytes."""
         others = [other for other in self.targets if other != key]
-        items = [Raw(dump({"name": tool, "inputSchema": {"type": "object"}})) for tool in tools]
-        namer = Namer(key, key, others, LONGEST_NAME)
-        self._tools[key] = compile_tools(key, items, namer, ToolPolicy(rules or ToolRules()))
+        namer, policy = Namer(key, key, others, LONGEST_NAME), ToolPolicy(rules or ToolRules())
+        for kind, found in owns.items():
+            items = [Raw(own if isinstance(own, bytes) else entry(kind, own)) for own in found]
+            capability = self.targets[key].capabilities.get("tasks", b"")
+            listing = compile_listing(kind, key, items, namer, policy, tasks=b"requests" in capability)
+            self._listings.setdefault(key, {})[kind] = listing
         self._attempted.add(key)
         self.publish_all(settled=settled)
 
@@ -119,16 +154,16 @@ class World:
             settled = self._attempted >= self.targets.keys()
         self.do(
             self.relay.publish,
-            Catalogue(self._tools[key] for key in self.targets if key in self._tools),
-            listed=frozenset(self._tools),
-            settled=settled,
+            Catalogue(Offering(key, key, self._listings[key]) for key in self.targets if key in self._listings),
+            listed=frozenset(self._listings),
+            settled=frozenset(KINDS if settled else ()),
             instructions=self.instructions,
             now=self.now,
         )
 
-    def start(self, key: str, *tools: str, logs: bool = False) -> "Server":
+    def start(self, key: str, *tools: str, **capabilities: Any) -> "Server":
         """A server that comes up with these tools."""
-        server = self.connect(key, logs=logs)
+        server = self.connect(key, **capabilities)
         self.publish(key, *tools)
         return server
 
@@ -140,6 +175,13 @@ class World:
         """A server is given up, or is tried again."""
         self._attempted.add(key)
         self.do(self.relay.away, key, reason, coming=coming, now=self.now)
+        self.publish_all()
+
+    def retire(self, key: str, reason: str = "it is no longer in the configuration") -> None:
+        """A server is taken out of the configuration."""
+        self.do(self.relay.retire_target, key, reason, self.now)
+        self.targets.pop(key)
+        self._listings.pop(key, None)
         self.publish_all()
 
     def of(self, kind: type[EventT]) -> list[EventT]:
@@ -157,6 +199,10 @@ class World:
         assert self.relay.wake_at == float("inf")
         assert dict(self.relay.in_flight()) == dict.fromkeys(self.targets, 0)
         assert [target.parked for target in self.targets.values() if target.parked] == []
+        for client in self.clients:
+            session = client.session
+            assert (session.calls, session.lists, session.batches, session.questions) == ({}, {}, {}, {})
+        assert [server.link.questions for server in self.servers if server.link.questions] == []
 
 
 class Side:
@@ -213,6 +259,23 @@ class Client(Side):
         """The names in a tools/list that is answered at once."""
         return [tool["name"] for tool in self.ask("tools/list", id=b'"tools"').result["tools"]]
 
+    def call(self, method: str, server: "Server", params: bytes | None = None, id: bytes = b"1") -> Message:
+        """A request that is passed on; returns it as the server gets it."""
+        self.send(message(method, params, id))
+        asked = server.one()
+        assert asked.method == method
+        return asked
+
+    def answer(self, request: Message, result: bytes = b"{}") -> None:
+        """Answer what a server asked."""
+        assert request.id is not None
+        self.send(b'{"jsonrpc":"2.0","id":' + request.id + b',"result":' + result + b"}")
+
+    def fail(self, request: Message, error: bytes = b'{"code":-1,"message":"no"}') -> None:
+        """Refuse what a server asked."""
+        assert request.id is not None
+        self.send(b'{"jsonrpc":"2.0","id":' + request.id + b',"error":' + error + b"}")
+
     def cancel(self, id: bytes, reason: str = "changed my mind") -> None:
         self.send(message("notifications/cancelled", b'{"requestId":' + id + b',"reason":' + dump(reason) + b"}"))
 
@@ -257,6 +320,13 @@ class Server(Side):
     def fail(self, request: Message, error: bytes = b'{"code":-1,"message":"no"}') -> None:
         assert request.id is not None
         self.send(b'{"jsonrpc":"2.0","id":' + request.id + b',"error":' + error + b"}")
+
+    def ask(self, method: str, client: Client, params: bytes | None = None, id: bytes = b"1") -> Message:
+        """A request to a client that is passed on; returns it as the client gets it."""
+        self.send(message(method, params, id))
+        asked = client.one()
+        assert asked.method == method
+        return asked
 
     def requests(self, method: str) -> list[Message]:
         """Of what came since the last look, the requests of one method."""

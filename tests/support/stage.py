@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 import anyio
 
+from proxy import wire
 from proxy.config.models import Config, ProxySettings, Server
+from proxy.eras.handshake import LATEST
 from proxy.events import Event, Notice, ServerOutput, ServerStateChanged
 from proxy.fleet import Fleet
 from proxy.fronts.local import LocalClient
 from proxy.pump import Pump
-from proxy.relay import Relay
+from proxy.relay import Relay, Session
 from proxy.supervisor import Supervisor
 from proxy.transports.channel import Channel, Intake, Output
 from proxy.transports.connect import Connect
@@ -75,6 +77,16 @@ class Stage:
         await client.initialize()
         return client
 
+    def greet(self, capabilities: Any) -> Session:
+        """Another client, with these capabilities; what it is sent is dropped."""
+        session = self.relay.open_session("able")
+        info = {"name": "able", "version": "1"}
+        hello = {"protocolVersion": LATEST, "capabilities": capabilities, "clientInfo": info}
+        intake = self.pump.client_intake(session)
+        intake.data(wire.request(1, "initialize", json.dumps(hello).encode()))
+        intake.data(wire.notification("notifications/initialized"))
+        return session
+
     def note(self) -> None:
         """Something happened: whoever waits looks again."""
         changed, self._changed = self._changed, anyio.Event()
@@ -91,14 +103,21 @@ class Apart:
         return self._servers[server.key](server, intake, output)
 
 
+def configuration(*servers: Server, **proxy: Any) -> Config:
+    """A configuration as it comes from a file."""
+    return Config(Path("test.json"), ProxySettings(**proxy), servers)
+
+
 @contextlib.asynccontextmanager
 async def fleet_of(
     stage: Stage, servers: Mapping[str, Connect], *, entries: Mapping[str, Server] | None = None, **proxy: Any
 ) -> AsyncIterator[Fleet]:
     """A running fleet of scripted servers. Back-off takes its longest each time."""
     known = {key: configured(key) for key in servers} | dict(entries or {})
-    config = Config(Path("test.json"), ProxySettings(**proxy), tuple(known.values()))
+    config = configuration(*known.values(), **proxy)
     fleet = Fleet(config, stage.pump, Apart(servers), stage.emit, random=lambda: 1.0)
+    (await stage.client()).close()  # servers are greeted on behalf of a client
+    stage.events.clear()
     # On virtual time a test that waits in vain is over at once.
     with anyio.fail_after(LONGEST_TEST):
         async with anyio.create_task_group() as tasks:

@@ -12,10 +12,11 @@ import logging, sys, threading, warnings
 from proxy.config.models import LogSettings
 from proxy.telemetry.bridge import install_bridge
 from proxy.telemetry.logs import LogSink, build_logs
+from proxy.telemetry.redact import Redactor
 
 settings = LogSettings(level={level!r})
 sink = LogSink()
-remove = install_bridge(build_logs(settings, sink=sink, secrets=frozenset(["s3cr3t!"])), settings.level)
+remove = install_bridge(build_logs(settings, sink=sink, redactor=Redactor(["s3cr3t!"])), settings.level)
 log = logging.getLogger("a_library")
 {body}
 sink.close()

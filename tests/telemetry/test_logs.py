@@ -22,11 +22,14 @@ from proxy.events import (
     ClientGone,
     Event,
     Notice,
+    QuestionFinished,
+    RequestFinished,
     ServerOutput,
     ServerStartFinished,
     ServerStateChanged,
 )
 from proxy.telemetry.logs import BURST, RATE, LogObserver, LogSink, build_logs
+from proxy.telemetry.redact import Redactor
 from proxy.texts import clean
 
 AT = 1767323045.6789
@@ -53,13 +56,13 @@ class Log:
         *,
         level: LogLevel = "info",
         format: LogFormat = "json",
-        secrets: frozenset[str] = frozenset(),
+        redactor: Redactor | None = None,
     ) -> None:
         self.now = 1000.0
         self.file = folder / "manifold.log"
         self.sink = LogSink(self.file)
         self.observer: LogObserver = build_logs(
-            LogSettings(level=level, format=format), sink=self.sink, secrets=secrets, clock=lambda: self.now
+            LogSettings(level=level, format=format), sink=self.sink, redactor=redactor, clock=lambda: self.now
         )
 
     def __call__(self, *events: Event) -> list[dict[str, Any]]:
@@ -92,9 +95,45 @@ def test_a_call_that_found_no_tool_keeps_all_keys(tmp_path: Path) -> None:
     assert line["level"] == "info"
 
 
+def test_a_call_that_we_failed_says_why_and_what_was_asked_for(tmp_path: Path) -> None:
+    failed = msgspec.structs.replace(CALL, server="", tool="", outcome="error", name="gti__x", reason="unknown tool")
+    (line,) = Log(tmp_path)(failed)
+    assert (line["name"], line["reason"]) == ("gti__x", "unknown tool")
+
+
 @pytest.mark.parametrize(
     ("event", "level", "told"),
     [
+        (
+            RequestFinished("c", "s", "7", "git", "a://b", "ok", 0.001, 1, 2, method="resources/read"),
+            "debug",
+            {
+                "event": "request",
+                "client": "c",
+                "session": "s",
+                "request_id": "7",
+                "server": "git",
+                "tool": "a://b",
+                "outcome": "ok",
+                "ms": 1.0,
+                "bytes_in": 1,
+                "bytes_out": 2,
+                "method": "resources/read",
+            },
+        ),
+        (
+            QuestionFinished("git", "s", "roots/list", "refused", 0.0, "several clients have calls in flight"),
+            "info",
+            {
+                "event": "question",
+                "server": "git",
+                "session": "s",
+                "method": "roots/list",
+                "outcome": "refused",
+                "ms": 0.0,
+                "reason": "several clients have calls in flight",
+            },
+        ),
         (
             ClientConnected("claude-code", "2.1", "8f3b", "2025-11-25"),
             "info",
@@ -159,7 +198,7 @@ def test_a_call_that_found_no_tool_keeps_all_keys(tmp_path: Path) -> None:
         (
             CatalogueChanged("git", 12, 2, 1),
             "info",
-            {"event": "catalogue", "server": "git", "tools": 12, "added": 2, "removed": 1},
+            {"event": "catalogue", "server": "git", "entries": 12, "added": 2, "removed": 1, "kind": "tools"},
         ),
         (
             ServerOutput("git", "stderr", "listening"),
@@ -316,7 +355,7 @@ made_up = (
 def test_no_secret_survives_in_any_field_of_any_event(shared: tuple[Path, LogFormat], secret: str, around: str) -> None:
     folder, format = shared
     (folder / "manifold.log").unlink(missing_ok=True)
-    log = Log(folder, level="debug", format=format, secrets=frozenset([secret]))
+    log = Log(folder, level="debug", format=format, redactor=Redactor([secret]))
     forms = {
         secret,
         quote(secret, safe=""),
@@ -334,6 +373,15 @@ def test_no_secret_survives_in_any_field_of_any_event(shared: tuple[Path, LogFor
     assert len(lines) == len(forms) * len(EVENTS) + 1
     shown = [str(text) for line in lines for text in (json.loads(line).values() if format == "json" else [line])]
     assert [(form, text) for form in {*forms, clean(secret)} for text in shown if form in text] == []
+
+
+def test_a_secret_learned_later_is_hidden_from_the_next_line_on(tmp_path: Path) -> None:
+    redactor = Redactor(["an old secret"])
+    log = Log(tmp_path, redactor=redactor)
+    (before,) = log(msgspec.structs.replace(CALL, tool="s3cr3t!"))
+    redactor.learn(["s3cr3t!"])
+    after, old = log(msgspec.structs.replace(CALL, tool="s3cr3t!"), msgspec.structs.replace(CALL, tool="an old secret"))
+    assert (before["tool"], after["tool"], old["tool"]) == ("s3cr3t!", "***", "***")
 
 
 def test_what_was_dropped_is_told_in_the_log_s_own_format(tmp_path: Path) -> None:

@@ -9,8 +9,18 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy import __version__
-from proxy.events import CallFinished, CatalogueChanged, ClientGone, Notice, ServerStartFinished, ServerStateChanged
+from proxy.events import (
+    CallFinished,
+    CatalogueChanged,
+    ClientGone,
+    Notice,
+    QuestionFinished,
+    RequestFinished,
+    ServerStartFinished,
+    ServerStateChanged,
+)
 from proxy.telemetry.metrics import MOST_TOOLS, Metrics
+from proxy.telemetry.redact import Redactor
 
 CALL = CallFinished("client", "session", "1", "git", "status", "ok", 0.004, 100, 200)
 
@@ -49,6 +59,16 @@ def test_durations_fall_into_buckets_from_a_millisecond_to_five_minutes() -> Non
     assert value(metrics, f"{name}_bucket", **labels, le="300.0") == 3
     assert value(metrics, f"{name}_count", **labels) == 4
     assert value(metrics, f"{name}_sum", **labels) == pytest.approx(1299.0045)
+
+
+def test_other_requests_and_questions_are_counted_by_the_methods_that_there_are() -> None:
+    metrics = Metrics()
+    for method in ("resources/read", "resources/read", "made/up", "made/up/too"):
+        metrics(RequestFinished("c", "s", "1", "git", "x", "ok", 1.0, 1, 1, method=method))
+        metrics(QuestionFinished("git", "s", method, "refused", 0.0))
+    for name, outcome in (("requests_total", "ok"), ("questions_total", "refused")):
+        assert value(metrics, name, server="git", method="resources/read", outcome=outcome) == 2
+        assert value(metrics, name, server="git", method="other", outcome=outcome) == 2
 
 
 def test_a_server_is_up_only_while_it_is_ready() -> None:
@@ -141,10 +161,24 @@ def test_tools_beyond_the_first_two_hundred_share_a_label() -> None:
 
 
 def test_labels_hold_neither_secrets_nor_what_breaks_a_scrape() -> None:
-    metrics = Metrics(in_flight=lambda: [("s3cr3t!", 1)], secrets=frozenset(["s3cr3t!"]))
+    metrics = Metrics(in_flight=lambda: [("s3cr3t!", 1)], redactor=Redactor(["s3cr3t!"]))
     metrics(msgspec.structs.replace(CALL, tool='a"b\\c\nd \ud800 s3cr3t!'))
     tools = {dict(labels)["tool"] for name, labels in series(metrics) if name == "mcp_manifold_calls_total"}
     assert tools == {'a"b\\c\nd \\ud800 ***'}
+    assert value(metrics, "calls_in_flight", server="***") == 1
+
+
+def test_a_secret_learned_later_is_hidden_in_every_new_series() -> None:
+    redactor = Redactor()
+    metrics = Metrics(in_flight=lambda: [("s3cr3t!", 1)], redactor=redactor)
+    metrics(msgspec.structs.replace(CALL, tool="s3cr3t!"))
+    redactor.learn(["s3cr3t!"])
+    for _ in range(2):
+        metrics(msgspec.structs.replace(CALL, tool="s3cr3t!"))
+        metrics(msgspec.structs.replace(CALL, tool="new s3cr3t!"))
+    # What has been scraped goes on as it was: no series ends in the middle.
+    assert value(metrics, "calls_total", server="git", tool="s3cr3t!", outcome="ok") == 3
+    assert value(metrics, "calls_total", server="git", tool="new ***", outcome="ok") == 2
     assert value(metrics, "calls_in_flight", server="***") == 1
 
 

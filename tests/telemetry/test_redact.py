@@ -110,3 +110,48 @@ def test_a_name_met_before_gives_the_same_answer_even_after_many_others() -> Non
     redactor = Redactor([TOKEN])
     assert [redactor(f"name {number}") for number in range(10_000)] == [f"name {number}" for number in range(10_000)]
     assert redactor(f"x{TOKEN}") == redactor(f"x{TOKEN}") == f"x{MASK}"
+
+
+# -- secrets that come later
+
+
+@given(first=st.lists(secrets, max_size=3), later=st.lists(secrets, max_size=3), before=around, after=around)
+def test_what_is_learned_later_is_hidden_like_what_was_known_at_first(
+    first: list[str], later: list[str], before: str, after: str
+) -> None:
+    redactor, other = Redactor(first), Redactor(first + later)
+    texts = [before + secret + after for secret in first + later]
+    for text in texts:
+        redactor(text)  # remembered, but for a little while
+    redactor.learn(later)
+    assert [redactor(text) for text in texts] == [other(text) for text in texts]
+
+
+def test_old_secrets_stay_hidden_when_new_ones_are_learned() -> None:
+    redactor = Redactor([TOKEN])
+    redactor.learn(["another one"])
+    redactor.learn([])
+    assert redactor(f"{TOKEN}, another one") == f"{MASK}, {MASK}"
+
+
+def test_a_long_secret_learned_later_is_not_left_half_where_a_text_is_cut() -> None:
+    redactor = Redactor(["short"])
+    secret = "0123456789abcdefghijABCDEFGHIJ" * 10
+    redactor.learn([secret])
+    bound = 2 * LONGEST_TEXT + 6 * len("short")  # as it was before
+    assert secret[:4] not in redactor("\x00" * (bound - 40) + secret + "\x00" * bound)
+
+
+def test_a_call_that_began_before_a_secret_was_learned_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    redactor = Redactor()
+    clean = redactor._clean
+
+    def interrupted(text: str) -> str:
+        cleaned = clean(text)
+        monkeypatch.undo()
+        redactor.learn([TOKEN])  # as another thread may at any time
+        return cleaned
+
+    monkeypatch.setattr(redactor, "_clean", interrupted)
+    redactor(TOKEN)
+    assert redactor(TOKEN) == MASK

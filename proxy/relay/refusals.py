@@ -1,0 +1,127 @@
+"""What a client is told of a call that we could not bring to its end: what happened, to which server, what to do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ..errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    REQUEST_TIMED_OUT,
+    RESOURCE_NOT_FOUND,
+    SERVER_UNAVAILABLE,
+    Delivered,
+    refusal,
+)
+from ..events import Outcome
+from .call import Call
+from .peers import Link, Target
+from .state import State
+
+LONGEST_WAIT: Final = 10.0
+"""Seconds that a call waits for its server to come (back)."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An error of ours: its code, the words for the client and (`reason`) for the log, and what it says of delivery."""
+
+    code: int
+    message: str
+    server: str = ""
+    outcome: Outcome = "error"
+    delivered: Delivered = "no"
+    retry_after_ms: int | None = None
+    reason: str | None = None
+
+    def payload(self) -> bytes:
+        """The `error` member of the answer."""
+        return refusal(
+            self.code,
+            self.message,
+            server=self.server or None,
+            delivered=self.delivered,
+            retry_after_ms=self.retry_after_ms,
+        )
+
+
+def unknown(state: State, call: Call) -> Refusal:
+    """Nobody has it; or a server that is not there might."""
+    name, method = call.name, call.method
+    if method.key == "name":
+        target = _target_of(state, name)
+        if target is not None and not target.known:
+            return down(call, target)
+        near = state.catalogue.nearest(method.kind, name) if method.kind else []
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        return Refusal(INVALID_PARAMS, f"unknown {method.what} {name!r}{hint}")
+    if method.key == "uri":
+        away = [target.key for target in state.targets.values() if target.link is None]
+        hint = f" (not connected: {', '.join(away)})" if away else ""
+        return Refusal(RESOURCE_NOT_FOUND, f"resource not found: no server knows {name!r}{hint}")
+    if method.key == "ref":
+        return Refusal(INVALID_PARAMS, "params.ref names no prompt or resource template that is listed")
+    return Refusal(INVALID_PARAMS, f"unknown {method.what} {name!r}")
+
+
+def _target_of(state: State, name: str) -> Target | None:
+    """The server whose prefix fits best: a name that it has not listed is most likely one of its own."""
+    fitting = [one for one in state.targets.values() if one.prefix and name.startswith(f"{one.prefix}__")]
+    return max(fitting, key=lambda target: len(target.prefix), default=None)
+
+
+def is_to_come(state: State, call: Call) -> bool:
+    """Whether the name is most likely one of a server that is being restarted and has not listed anything since."""
+    if call.method.key != "name" or call.method.kind not in state.settled:
+        return False  # at the start the wait for the lists is all that there is
+    target = _target_of(state, call.name)
+    return target is not None and not target.known and target.link is None and target.coming
+
+
+def down(call: Call, target: Target) -> Refusal:
+    """Its server is away for good."""
+    reason = target.away if target.link is None else f"it has not listed its {call.method.kind or 'tools'} yet"
+    return Refusal(SERVER_UNAVAILABLE, f"server {target.key!r} is down: {reason}", target.key)
+
+
+def late(call: Call, target: Target, now: float) -> Refusal:
+    """It waited for its server until its time, or the time for waiting, was over."""
+    waited = now - call.started
+    if waited >= target.call_timeout:
+        message = f"server {target.key!r} could not take the call within its {target.call_timeout:g} s; it was not sent"
+        return Refusal(REQUEST_TIMED_OUT, message, target.key, "timeout")
+    message = f"server {target.key!r} did not come up within {waited:.0f} s: {target.away}"
+    again = round(LONGEST_WAIT * 1000) if target.coming else None
+    return Refusal(SERVER_UNAVAILABLE, message, target.key, retry_after_ms=again)
+
+
+def timed_out(call: Call, target: Target) -> Refusal:
+    """The server did not answer."""
+    own = call.route.own if call.route else call.name
+    message = (
+        f"server {target.key!r} did not answer {own!r} within {target.call_timeout:g} s; "
+        "it may or may not have been done. `callTimeout` on its entry sets the limit"
+    )
+    return Refusal(REQUEST_TIMED_OUT, message, target.key, "timeout", "maybe")
+
+
+def unable(call: Call, target: Target) -> Refusal:
+    """The server did not declare the capability that the request needs."""
+    need = ".".join(call.method.needs)
+    message = f"server {target.key!r} does not offer {call.method.name}: it did not declare the capability {need}"
+    return Refusal(METHOD_NOT_FOUND, message, target.key)
+
+
+def lost(link: Link, reason: str) -> Refusal:
+    """The connection ended during the call."""
+    message = f"server {link.server!r} went away during the call ({reason}); it may or may not have been done"
+    return Refusal(SERVER_UNAVAILABLE, message, link.server, delivered="maybe")
+
+
+def broken(call: Call, what: str, said: str) -> Refusal:
+    """The server's answer can't be used."""
+    server = call.route.server if call.route else ""
+    message = f"server {server!r} gave no usable answer: {what}{said}"
+    return Refusal(INTERNAL_ERROR, message, server, delivered="maybe", reason=what)

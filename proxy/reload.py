@@ -1,0 +1,133 @@
+"""Follows the configuration file while the proxy runs: read anew at a change or on request, applied only where good."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+
+from .config.changes import Changes, compare
+from .config.load import load, secrets
+from .config.models import Config
+from .config.watch import changes_of
+from .errors import ConfigError
+from .events import Emit, Notice
+from .fleet import Fleet
+
+READ_WITHIN: Final = 10.0
+"""Seconds. A pipe may be in the file's place that nobody writes to."""
+
+_LIVE: Final = frozenset({"proxy.instructions"})
+"""Settings that take effect at once; what was built with the others stays as it is until the next start."""
+
+
+class Reloader:
+    """Keeps a fleet to its file. `learn` is told the secrets of each new configuration before anything uses it."""
+
+    def __init__(
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        fleet: Fleet,
+        emit: Emit,
+        learn: Callable[[Iterable[str]], None],
+    ) -> None:
+        self._config = config
+        self._environ = environ
+        self._fleet = fleet
+        self._emit = emit
+        self._learn = learn
+        self._wanted = False
+        self._reading = False
+        self._changes = changes_of(config.path)  # from here on none is missed
+
+    async def reload(self) -> None:
+        """Read the file and apply what changed; what can't be used is told, and changes nothing."""
+        self._wanted = True
+        if self._reading:
+            return  # it is read once more when that is done
+        self._reading = True
+        try:
+            while self._wanted:
+                self._wanted = False
+                await self._reload()
+        finally:
+            self._reading = False
+
+    async def _reload(self) -> None:
+        path = self._config.path
+        config = None
+        try:
+            with anyio.move_on_after(READ_WITHIN):
+                config = await _aside(partial(load, path, self._environ))
+        except ConfigError as problem:
+            for line in problem.problems:
+                self._emit(Notice("error", f"the configuration stays as it was: {line}"))
+            return
+        if config is None:
+            text = f"the configuration stays as it was: {path} could not be read within {READ_WITHIN:g} s"
+            self._emit(Notice("error", text))
+            return
+        changes = compare(self._config, config)
+        self._learn(secrets(config))
+        self._config = config
+        if not changes:
+            self._emit(Notice("debug", f"{path} was read again: nothing changed"))
+            return
+        for warning in config.warnings:
+            self._emit(Notice("warning", warning))
+        self._emit(Notice("info", f"{path} was read again: {_summary(changes)}"))
+        late = sorted(set(changes.settings) - _LIVE)
+        if late:
+            self._emit(Notice("warning", f"takes effect when mcp-manifold is started anew: {', '.join(late)}"))
+        self._fleet.apply(config, changes)
+
+    async def watch(self) -> None:
+        """Reload at each change of the file, until cancelled."""
+        try:
+            async for _ in self._changes:
+                await self.reload()
+        except FileNotFoundError as problem:
+            text = f"{self._config.path} can't be watched for changes ({problem}); SIGHUP reads it again"
+            self._emit(Notice("warning", text))
+
+
+async def _aside(read: Callable[[], Config]) -> Config:
+    """The result of `read`, from a thread of its own: a slow disk must not hold up calls.
+
+    Not one of anyio's threads, for which the process would wait at its end: a pipe that nobody writes to is read for
+    ever.
+    """
+    token, done = anyio.lowlevel.current_token(), anyio.Event()
+    found: list[Config | BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(read())
+        except BaseException as problem:
+            found.append(problem)  # raised below, where somebody waits for it
+        with suppress(RuntimeError):  # nobody waits any more
+            anyio.from_thread.run_sync(done.set, token=token)
+
+    threading.Thread(target=run, name="configuration", daemon=True).start()
+    await done.wait()
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
+
+
+def _summary(changes: Changes) -> str:
+    parts = [
+        ("started", [server.key for server in changes.added]),
+        ("restarted", [server.key for server in changes.changed]),
+        ("stopped", list(changes.removed)),
+        ("changed", list(changes.settings)),
+    ]
+    said = [f"{what} {', '.join(keys)}" for what, keys in parts if keys]
+    return "; ".join(said) or "only the order of the servers changed"

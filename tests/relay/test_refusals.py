@@ -1,0 +1,153 @@
+"""What clients are told of what could not be done: what happened, to which server, whether it may have been done."""
+
+from typing import Any
+
+import pytest
+
+from proxy.errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    REQUEST_TIMED_OUT,
+    RESOURCE_NOT_FOUND,
+    SERVER_UNAVAILABLE,
+)
+from proxy.events import RequestFinished
+from proxy.relay.refusals import LONGEST_WAIT
+from tests.support.relay import Client, Server, World, dump, message
+
+METHODS: dict[str, Any] = {
+    "tools/call": {"name": "a__x"},
+    "prompts/get": {"name": "a__x"},
+    "resources/read": {"uri": "test://x"},
+    "resources/subscribe": {"uri": "test://x"},
+    "completion/complete": {"ref": {"type": "ref/prompt", "name": "a__x"}},
+}
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+def listed() -> tuple[World, Server, Client]:
+    """A server that lists one of each, and can do everything."""
+    world = World("a", call_timeout=30)
+    a = world.connect("a", resources={"subscribe": True}, completions={})
+    world.list_more("a", tools=["x"], prompts=["x"], resources=["test://x"])
+    return world, a, world.client()
+
+
+def refused(world: World, client: Client) -> Any:
+    """The error that came, which is the one that the event tells of."""
+    error = client.one().error
+    [event] = world.of(RequestFinished)
+    assert event.outcome == ("timeout" if error["code"] == REQUEST_TIMED_OUT else "error")
+    assert event.reason
+    world.assert_at_rest()
+    return error
+
+
+@every_method
+def test_a_server_that_is_given_up_is_named_with_the_reason(method: str) -> None:
+    world, a, client = listed()
+    world.lose(a)
+    world.away("a", "no such command: aa")
+    client.send(message(method, dump(METHODS[method]), b"1"))
+    error = refused(world, client)
+    assert error["code"] == SERVER_UNAVAILABLE
+    assert "'a'" in error["message"]
+    assert "no such command: aa" in error["message"]
+    assert error["data"] == {"origin": "mcp-manifold", "server": "a", "delivered": "no"}
+
+
+@every_method
+def test_a_server_that_does_not_come_up_in_time_is_worth_another_try(method: str) -> None:
+    world, a, client = listed()
+    world.lose(a)
+    world.away("a", "it exited", coming=True)
+    client.send(message(method, dump(METHODS[method]), b"1"))
+    world.pass_time(LONGEST_WAIT)
+    error = refused(world, client)
+    assert error["code"] == SERVER_UNAVAILABLE
+    assert "it exited" in error["message"]
+    assert error["data"] == {
+        "origin": "mcp-manifold",
+        "server": "a",
+        "delivered": "no",
+        "retryAfterMs": round(LONGEST_WAIT * 1000),
+    }
+
+
+@every_method
+def test_a_server_that_does_not_answer_may_have_done_it(method: str) -> None:
+    world, _, client = listed()
+    client.send(message(method, dump(METHODS[method]), b"1"))
+    world.pass_time(30)
+    error = refused(world, client)
+    assert error["code"] == REQUEST_TIMED_OUT
+    assert "30 s" in error["message"]
+    assert "callTimeout" in error["message"]
+    assert error["data"]["delivered"] == "maybe"
+
+
+@every_method
+def test_a_server_that_went_away_may_have_done_it(method: str) -> None:
+    world, a, client = listed()
+    client.send(message(method, dump(METHODS[method]), b"1"))
+    world.lose(a, "it was killed by signal 9")
+    error = refused(world, client)
+    assert error["code"] == SERVER_UNAVAILABLE
+    assert "it was killed by signal 9" in error["message"]
+    assert error["data"]["delivered"] == "maybe"
+
+
+@every_method
+def test_an_answer_that_can_not_be_used_may_have_done_it(method: str) -> None:
+    world, a, client = listed()
+    a.answer(client.call(method, a, dump(METHODS[method])), b"[]")
+    error = refused(world, client)
+    assert error["code"] == INTERNAL_ERROR
+    assert "'a'" in error["message"]
+    assert error["data"]["delivered"] == "maybe"
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code", "said"),
+    [
+        ("tools/call", {"name": "a__y"}, INVALID_PARAMS, "tool 'a__y'"),
+        ("prompts/get", {"name": "a__y"}, INVALID_PARAMS, "prompt 'a__y'"),
+        ("resources/read", {"uri": "test://" + "y" * 9000}, RESOURCE_NOT_FOUND, "resource"),
+        ("completion/complete", {"ref": {"type": "ref/resource", "uri": "x"}}, INVALID_PARAMS, "params.ref"),
+        ("tasks/get", {"taskId": "t"}, INVALID_PARAMS, "task 't'"),
+    ],
+)
+def test_what_nobody_has_is_refused_without_asking_anybody(method: str, params: Any, code: int, said: str) -> None:
+    world, a, client = listed()
+    client.send(message(method, dump(params), b"1"))
+    error = refused(world, client)
+    assert error["code"] == code
+    assert said in error["message"]
+    assert error["data"]["delivered"] == "no"
+    assert a.heard() == []
+
+
+@pytest.mark.parametrize(("method", "kind"), [("tools/call", "tools"), ("prompts/get", "prompts")])
+def test_a_server_that_has_not_listed_anything_yet_is_named(method: str, kind: str) -> None:
+    world = World("a", "b", list_wait=0)
+    world.connect("a")
+    client = world.client()
+    client.send(message(method, b'{"name":"a__x"}', b"1"))
+    error = refused(world, client)
+    assert error["code"] == SERVER_UNAVAILABLE
+    assert f"it has not listed its {kind} yet" in error["message"]
+    assert error["data"]["server"] == "a"
+
+
+def test_what_a_server_can_not_do_is_refused_by_name_and_capability() -> None:
+    world = World("a")
+    a = world.connect("a", resources={})
+    world.list_more("a", resources=["test://x"])
+    client = world.client()
+    client.send(message("resources/unsubscribe", b'{"uri":"test://x"}', b"1"))
+    error = refused(world, client)
+    assert error["code"] == METHOD_NOT_FOUND
+    for said in ("'a'", "resources/unsubscribe", "resources.subscribe"):
+        assert said in error["message"]
+    assert a.heard() == []
