@@ -18,11 +18,13 @@ unexport VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench lock clean venv venv-test
+.PHONY: help demo test interleavings chaos lint format bench lock clean venv venv-test
 
 help:
 	@echo 'make demo    see it work: sample servers, one proxy, a crash and a recovery'
 	@echo 'make test    all tests, on real servers and clients (ARGS="-k name" to choose)'
+	@echo 'make interleavings  10,000 random mixtures of clients and servers, some six minutes'
+	@echo 'make chaos   servers killed and stopped at random under load, for a minute (ARGS="--seconds 600 --seed 7")'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make format  let ruff rewrite what it can'
 	@echo 'make bench   latency, throughput, start-up and memory beside a direct connection'
@@ -36,6 +38,14 @@ demo: $(RUN)/.installed
 test: venv-test
 	@$(TEST)/bin/python -m compileall -q proxy
 	CI=true $(TEST)/bin/python -m pytest $(ARGS)
+
+# A run of one test for longer than the limit that ends hangs.
+interleavings: $(TEST)/.installed
+	INTERLEAVINGS=10000 $(TEST)/bin/python -m pytest -q -o faulthandler_timeout=0 tests/relay/test_ownership.py $(ARGS)
+
+chaos: $(TEST)/.installed
+	@$(TEST)/bin/python -m compileall -q proxy
+	$(TEST)/bin/python -m tests.chaos.storm $(ARGS)
 
 lint: $(TEST)/.installed
 	$(TEST)/bin/ruff check .

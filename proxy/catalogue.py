@@ -49,6 +49,8 @@ class Route(msgspec.Struct, frozen=True):
     description: str = ""
     sure: bool = True
     """It is known that this is the owner, or was; else it is only one that may be."""
+    harmless: bool = False
+    """The tool says of itself that calling it again does no harm."""
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -131,7 +133,8 @@ def compile_listing(
         described = policy.described(own) if kind == "tools" else None
         definition, description = definitions.edit(kind, members, names[own], described)
         edited.append(definition)
-        routes.append(Route(names[own], server, texts.printable(own), bytes(members[KEYS[kind]]), description))
+        raw, harmless = bytes(members[KEYS[kind]]), kind == "tools" and definitions.is_harmless(members)
+        routes.append(Route(names[own], server, texts.printable(own), raw, description, harmless=harmless))
         if kind == "tools":
             references.append(definitions.ui_references(members))
     if kind == "tools":
@@ -355,4 +358,4 @@ def _aliased(kind: str, route: Route, definition: bytes, aliases: Aliases) -> tu
     if public == own:
         return route, definition
     members: dict[str, Raw | bytes] = {**wire.open_object(definition), KEYS[kind]: wire.encode_text(public)}
-    return Route(public, route.server, route.own, route.raw, route.description), wire.close_object(members)
+    return msgspec.structs.replace(route, public=public), wire.close_object(members)

@@ -54,6 +54,14 @@ class QuestionFinished(Event, frozen=True):
     reason: str = ""
 
 
+class NotificationsDropped(Event, frozen=True):
+    """A client did not read, so that some notifications of this method will never reach it."""
+
+    session: str
+    method: str
+    number: int
+
+
 class ClientConnected(Event, frozen=True):
     """A client finished `initialize`. `protocol` is the negotiated revision."""
 

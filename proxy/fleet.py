@@ -18,6 +18,7 @@ from .lifecycle import Lifecycle
 from .names import Namer, budget, clean_prefix
 from .pump import Pump
 from .relay import Target
+from .relay.peers import Limits
 from .supervisor import Supervisor
 from .transports.connect import Connect
 
@@ -258,7 +259,16 @@ class Fleet:
 
 
 def _target(server: Server) -> Target:
-    return Target(server.key, clean_prefix(server.prefix), server.entry.call_timeout, server.entry.ask_timeout)
+    entry = server.entry
+    limits = Limits(
+        call=entry.call_timeout,
+        longest=max(entry.call_timeout, entry.call_maximum),
+        ask=entry.ask_timeout,
+        running=entry.max_running,
+        queued=entry.max_queued,
+        repeats=entry.trust_hints,
+    )
+    return Target(server.key, clean_prefix(server.prefix), limits)
 
 
 def _report(supervisor: Supervisor, derived: tuple[Derived, ...]) -> ServerReport:

@@ -45,6 +45,10 @@ class Pump:
         """Where the bytes of a server go."""
         return Intake(self, link, self.relay.server_line, self.relay.server_overlong)
 
+    def choke(self, peer: Peer, stop: bool) -> None:
+        """A peer does not read what it is sent, or reads again."""
+        self.do(self.relay.choke, peer, stop, self.now())
+
     def flush(self) -> None:
         """Hand every outbox to its peer's sink, one joined write each, and set the timer."""
         dirty = self.relay.dirty
@@ -106,6 +110,8 @@ class Intake(Generic[PeerT]):
         self._overlong = overlong
         self._framer = Framer()
         self._waiting: deque[bytes] = deque()
+        self._held = False
+        self._is_going_on = False
         self.throttle: Callable[[bool], None] = _ignore
         """Set by who reads: True asks to stop reading for now, False to go on."""
 
@@ -122,6 +128,18 @@ class Intake(Generic[PeerT]):
         if rest:
             self._lines([rest])
 
+    def undelivered(self, id: bytes, reason: str) -> None:
+        """The request of ours with this raw id never left; the connection is over."""
+        self._pump.do(self._pump.relay.undelivered, self._peer, id, reason, self._pump.now())
+
+    def hold(self, stop: bool) -> None:
+        """Take no more from this peer, until told to go on; what was read already waits too."""
+        self._held = stop
+        if stop or not self._waiting:
+            self.throttle(stop)
+        else:
+            self._go_on_later()
+
     @property
     def is_behind(self) -> bool:
         """Whether lines that were read still wait."""
@@ -136,17 +154,25 @@ class Intake(Generic[PeerT]):
             self._waiting.extend(lines[MOST_AT_ONCE:])
             lines = lines[:MOST_AT_ONCE]
             self.throttle(True)
-            self._pump.later(self._go_on)
+            self._go_on_later()
         self._handle(lines)
+
+    def _go_on_later(self) -> None:
+        if not self._is_going_on:
+            self._is_going_on = True
+            self._pump.later(self._go_on)
 
     def _go_on(self) -> None:
         """The next part of what waits."""
+        self._is_going_on = False
+        if self._held:
+            return
         waiting = self._waiting
         lines = [waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(waiting)))]
         if self._peer.deaf:
             waiting.clear()
         if waiting:
-            self._pump.later(self._go_on)
+            self._go_on_later()
         else:
             self.throttle(False)
         self._handle(lines)

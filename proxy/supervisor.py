@@ -173,6 +173,7 @@ class Supervisor:
         try:
             async with self._connect(self.server, pump.server_intake(link), self._output) as channel:
                 link.sink = channel.write
+                channel.choked = partial(pump.choke, link)
                 try:
                     reason = await self._converse(link, channel, nonsense, started)
                 finally:

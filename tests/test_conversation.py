@@ -12,6 +12,7 @@ from proxy.conversation import MOST_PAGES, Conversation, Refused
 from proxy.eras.handshake import Offer
 from proxy.errors import ConnectionLost, StartFailed, WireError
 from proxy.relay import Target
+from proxy.relay.peers import Limits
 from proxy.transports.channel import Intake
 from tests.support.message import Message
 from tests.support.scripted import PATIENCE, Connection, Outcome, ScriptedServer, error, result
@@ -31,7 +32,7 @@ class Talk:
 
     def __init__(self, server: ScriptedServer) -> None:
         self.stage = Stage()
-        self.stage.relay.add_target(Target("one", "one", 30.0))
+        self.stage.relay.add_target(Target("one", "one", Limits(call=30.0)))
         self.link = self.stage.relay.open_link("one")
         intake: Intake = self.stage.pump.server_intake(self.link)
         self.connection = Connection(server, intake, print)

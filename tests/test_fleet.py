@@ -11,8 +11,8 @@ import pytest
 
 from proxy.config.changes import compare
 from proxy.config.models import Server, ServerEntry
-from proxy.errors import ConnectionLost, Hopeless
-from proxy.events import CatalogueChanged
+from proxy.errors import ConnectionLost, Hopeless, Unreachable
+from proxy.events import CallFinished, CatalogueChanged
 from proxy.fleet import Fleet
 from proxy.fronts.local import LocalClient, RequestFailed
 from proxy.transports.channel import Intake, Output
@@ -309,7 +309,7 @@ async def test_a_reload_starts_stops_and_restarts_exactly_what_changed() -> None
         assert [server for server in servers if servers[server].last.closed] == ["removed"]
         assert stage.states("removed") == ["starting", "ready", "stopped"]
         assert [report.server for report in fleet.reports()] == ["added", "same", "changed"]
-        assert stage.relay.targets["changed"].call_timeout == 7
+        assert stage.relay.targets["changed"].limits.call == 7
         assert sorted(method for method, _ in stage.notified) == [
             f"notifications/{kind}/list_changed" for kind in ("prompts", "resources", "tools")
         ]
@@ -706,3 +706,60 @@ async def test_a_server_that_has_failed_for_good_is_not_tried_again_for_another_
         stage.greet({"sampling": {}})
         await anyio.sleep(60)
         assert len(server.connections) == before
+
+
+# Limits
+
+
+async def test_the_limits_of_a_server_are_those_of_its_entry() -> None:
+    held: list[Message] = []
+
+    def hold(connection: Connection, message: Message) -> None:
+        held.append(message)
+
+    stage, server = Stage(), ScriptedServer("a", tools__call=hold)
+    one = configured(
+        "one", call_timeout=20.0, call_maximum=5.0, ask_timeout=7.0, max_running=2, max_queued=1, trust_hints=True
+    )
+    async with fleet_of(stage, {"one": server}, entries={"one": one}) as fleet:
+        await fleet.until_settled()
+        limits = stage.relay.targets["one"].limits
+        assert (limits.call, limits.longest, limits.ask) == (20.0, 20.0, 7.0), "a maximum is never the shorter one"
+        client = await stage.client()
+        refused = []
+
+        async def attempt(number: int) -> None:
+            try:
+                await call(client, "one__a", number)
+            except RequestFailed as problem:
+                refused.append(str(problem))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(4):
+                tasks.start_soon(attempt, number)
+            await stage.until(lambda: len(held) == 2, "two calls run")
+            await anyio.sleep(1)
+            assert len(refused) == 1
+            assert "2 calls running, and 1 more wait" in refused[0]
+            server.last.respond(held[0], result({"content": []}))
+            await stage.until(lambda: len(held) == 3, "the one that waited is sent")
+            for message in held[1:]:
+                server.last.respond(message, result({"content": []}))
+        assert len(refused) == 1
+
+
+async def test_a_call_to_a_server_that_could_not_be_reached_is_answered_when_that_is_back() -> None:
+    stage, server = Stage(), ScriptedServer("a")
+
+    def unreachable(connection: Connection, message: Message) -> None:
+        connection._intake.undelivered(message.id or b"", "no connection")
+        connection.end(Unreachable("one", "no connection"))
+        del server.scripts["tools/call"]
+
+    server.scripts["tools/call"] = unreachable
+    async with fleet_of(stage, {"one": server}) as fleet:
+        await fleet.until_settled()
+        client = await stage.client()
+        assert (await call(client, "one__a", {"x": 1}))["echo"] == {"x": 1}
+        assert len(server.connections) == 2
+        assert [event.outcome for event in stage.of(CallFinished)] == ["ok"]

@@ -8,7 +8,9 @@ from proxy.catalogue import Catalogue, Offering, compile_listing
 from proxy.config.models import ToolRules
 from proxy.names import Namer
 from proxy.policy import ToolPolicy
+from proxy.pump import MOST_AT_ONCE
 from proxy.relay import Link, Relay, Session, Target
+from proxy.relay.peers import Limits
 from tests.support.message import Message
 from tests.support.stage import Stage
 from tests.support.virtual_time import VIRTUAL
@@ -37,7 +39,7 @@ class Client:
 
 def ready_server(stage: Stage, writes: list[bytes]) -> Link:
     """A server that is up, with no tools of its own; what is sent to it is kept."""
-    stage.relay.add_target(Target("one", "one", 30.0))
+    stage.relay.add_target(Target("one", "one", Limits(call=30.0)))
     link = stage.relay.open_link("one")
     link.sink = lambda data: writes.append(bytes(data))
     stage.pump.do(stage.relay.ready, link, capabilities={}, now=stage.pump.now())
@@ -130,7 +132,7 @@ async def test_an_overlong_line_is_refused_under_its_id_and_the_next_one_is_read
 
 async def test_the_timer_rings_when_the_relay_wants_it() -> None:
     stage = Stage(list_wait=5.0)
-    stage.relay.add_target(Target("one", "one", 30.0))
+    stage.relay.add_target(Target("one", "one", Limits(call=30.0)))
     client = Client(stage)
     client.intake.data(INITIALIZE)
     began = stage.pump.now()
@@ -148,7 +150,7 @@ async def test_an_earlier_deadline_moves_the_timer() -> None:
     """A call may take 30 s here, a list of tools waits for 50 s."""
     stage, sent = Stage(list_wait=50.0), list[bytes]()
     link = ready_server(stage, sent)
-    stage.relay.add_target(Target("away", "away", 30.0))
+    stage.relay.add_target(Target("away", "away", Limits(call=30.0)))
     client = Client(stage)
     client.intake.data(INITIALIZE + b'{"jsonrpc":"2.0","id":2,"method":"tools/list"}\n')
     tools = compile_listing(
@@ -172,9 +174,97 @@ async def test_an_earlier_deadline_moves_the_timer() -> None:
 
 async def test_a_closed_pump_rings_no_more() -> None:
     stage = Stage(list_wait=5.0)
-    stage.relay.add_target(Target("one", "one", 30.0))
+    stage.relay.add_target(Target("one", "one", Limits(call=30.0)))
     client = Client(stage)
     client.intake.data(INITIALIZE + b'{"jsonrpc":"2.0","id":2,"method":"tools/list"}\n')
     stage.pump.close()
     await anyio.sleep(60)
     assert client.answers() == [b"1"]
+
+
+# Peers that do not read, and their requests
+
+
+async def test_a_held_peer_is_not_read_and_what_was_read_waits() -> None:
+    client = Client(Stage())
+    throttled: list[bool] = []
+    client.intake.throttle = throttled.append
+    client.intake.data(b"".join(PING % number for number in range(MOST_AT_ONCE + 10)))
+    client.intake.hold(True)
+    await anyio.sleep(1)
+    assert len(client.answers()) == MOST_AT_ONCE
+    assert throttled[-1]
+    client.intake.hold(False)
+    await anyio.sleep(1)
+    assert client.answers() == [b"%d" % number for number in range(MOST_AT_ONCE + 10)]
+    assert not throttled[-1]
+
+
+async def test_a_peer_that_is_held_while_nothing_waits_goes_on_at_once() -> None:
+    client = Client(Stage())
+    throttled: list[bool] = []
+    client.intake.throttle = throttled.append
+    client.intake.hold(True)
+    client.intake.hold(False)
+    assert throttled == [True, False]
+    client.intake.data(PING % 1)
+    assert client.answers() == [b"1"]
+
+
+async def test_holding_and_letting_go_in_one_turn_handles_every_line_once() -> None:
+    client = Client(Stage())
+    client.intake.data(b"".join(PING % number for number in range(4 * MOST_AT_ONCE)))
+    for _ in range(3):
+        client.intake.hold(True)
+        client.intake.hold(False)
+    await anyio.sleep(1)
+    assert client.answers() == [b"%d" % number for number in range(4 * MOST_AT_ONCE)]
+
+
+async def test_a_peer_that_is_choked_by_what_it_is_sent_gets_the_rest_when_it_reads_again() -> None:
+    """Its sink says so in the middle of a delivery."""
+    stage = Stage()
+    link = ready_server(stage, [])
+    client = Client(stage)
+    client.intake.data(INITIALIZE + b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+    client.writes.clear()
+
+    def full(data: bytes | memoryview) -> None:
+        client.writes.append(bytes(data))
+        stage.pump.choke(client.session, True)
+
+    client.session.sink = full
+    log = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"%d"}}\n'
+    intake = stage.pump.server_intake(link)
+    for number in range(3):
+        intake.data(log % number)
+    assert len(client.writes) == 1
+    stage.pump.choke(client.session, False)
+    assert [Message.of(line).params["data"] for line in b"".join(client.writes).splitlines()] == ["0", "1", "2"]
+
+
+async def test_a_transport_can_say_that_a_request_never_left() -> None:
+    stage, sent = Stage(), list[bytes]()
+    link = ready_server(stage, sent)
+    client = Client(stage)
+    client.intake.data(INITIALIZE)
+    tools = compile_listing(
+        "tools", "one", [Raw(b'{"name":"t"}')], Namer("one", "one", [], 60), ToolPolicy(ToolRules())
+    )
+    stage.pump.do(
+        stage.relay.publish,
+        Catalogue([Offering("one", "one", {"tools": tools})]),
+        listed=frozenset(["one"]),
+        settled=frozenset(),
+        instructions="",
+        now=0.0,
+    )
+    client.intake.data(b'{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"one__t"}}\n')
+    request = Message.of(sent[-1])
+    stage.pump.server_intake(link).undelivered(request.id or b"", "no connection")
+    stage.pump.do(stage.relay.close_link, link, "no connection", stage.pump.now())
+    assert client.answers() == [b"1"]
+    again, resent = stage.relay.open_link("one"), list[bytes]()
+    again.sink = lambda data: resent.append(bytes(data))
+    stage.pump.do(stage.relay.ready, again, capabilities={}, now=stage.pump.now())
+    assert b'"tools/call"' in b"".join(resent)

@@ -17,6 +17,8 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=1)]
+_Limit = Annotated[int, Field(ge=0)]
 # Strictness is for scalars ("30" is no number); JSON has no tuples and no paths.
 _Strings = Annotated[tuple[str, ...], Field(strict=False)]
 _FilePath = Annotated[Path, Field(strict=False)]
@@ -53,8 +55,10 @@ class ToolRules(_Shape):
 class ServerEntry(_Shape):
     """One entry of `mcpServers`: either `command` (and args, env, cwd) or `url` (and type, headers).
 
-    `prefix` is None where the entry's key is the prefix. `type` "ws" is a known type that is not served. `ask_timeout`
-    is the time that a client has to answer what this server asks of it or its user.
+    `prefix` is None where the entry's key is the prefix. `type` "ws" is a known type that is not served. `call_timeout`
+    runs anew with each progress of a call, up to `call_maximum`. `ask_timeout` is the time that a client has to answer
+    what this server asks of it or its user. Of calls, `max_running` are sent at once and `max_queued` more wait.
+    `trust_hints`: calls of tools that call themselves read-only or idempotent are sent again where a connection broke.
     """
 
     command: str | None = None
@@ -68,7 +72,11 @@ class ServerEntry(_Shape):
     prefix: str | None = None
     call_timeout: _Seconds = 300.0
     start_timeout: _Seconds = 30.0
+    call_maximum: _Seconds = 3600.0
     ask_timeout: _Seconds = 600.0
+    max_running: _Count = 64
+    max_queued: _Limit = 256
+    trust_hints: bool = False
     inherit_env: _Strings = ()
     tools: ToolRules = Field(default_factory=ToolRules)
 
@@ -112,7 +120,7 @@ class ProxySettings(_Shape):
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     list_wait: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
-    page_size: Annotated[int, Field(ge=1)] = 1000
+    page_size: _Count = 1000
     state_dir: _FilePath | None = None
 
 

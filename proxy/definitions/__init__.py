@@ -6,6 +6,15 @@ apps      the UI resources that a tool's definition refers to
 """
 
 from .apps import ui_references, with_ui_references
-from .entries import DEEPEST, KEYS, edit, read, without_task_support
+from .entries import DEEPEST, KEYS, edit, is_harmless, read, without_task_support
 
-__all__ = ["DEEPEST", "KEYS", "edit", "read", "ui_references", "with_ui_references", "without_task_support"]
+__all__ = [
+    "DEEPEST",
+    "KEYS",
+    "edit",
+    "is_harmless",
+    "read",
+    "ui_references",
+    "with_ui_references",
+    "without_task_support",
+]

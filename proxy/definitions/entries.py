@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import Raw
 
 from .. import texts, wire
+from ..errors import WireError
 from . import sound
 
 KEYS: Final = {"tools": "name", "prompts": "name", "resources": "uri", "templates": "uriTemplate"}
@@ -68,6 +69,15 @@ def edit(kind: str, members: Mapping[str, Raw], public: str, described: str | No
     if described is not None:
         edited["description"] = wire.encode_text(described)
     return wire.close_object(edited), texts.printable(wire.text(edited.get("description")) or "")
+
+
+def is_harmless(members: Mapping[str, Raw]) -> bool:
+    """Whether a tool says of itself that calling it twice is no worse than once: it only reads, or is idempotent."""
+    try:
+        hints = wire.open_object(members.get("annotations", Raw(b"{}")))
+    except WireError:
+        return False
+    return b"true" in (bytes(hints.get("readOnlyHint", b"")), bytes(hints.get("idempotentHint", b"")))
 
 
 def without_task_support(members: Mapping[str, Raw]) -> dict[str, Raw]:

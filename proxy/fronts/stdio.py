@@ -8,6 +8,7 @@ import socket
 import stat
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Final, cast
 
@@ -17,10 +18,16 @@ import anyio.lowlevel
 from ..pump import Intake, Pump
 from ..relay import Session
 from ..relay.peers import Buffer
-from ..transports.launch import enlarge, pause
+from ..transports.launch import enlarge, lent, pause
 
 DRAIN: Final = 10.0
 """Seconds that calls in flight have to finish after the client closed our stdin."""
+
+CHOKED_FROM: Final = 1024 * 1024
+HELD_FROM: Final = 64 * 1024 * 1024
+GIVEN_UP_FROM: Final = 512 * 1024 * 1024
+"""Bytes that wait for a client that does not read: from the first on notifications are kept or dropped, from the
+second on its requests are not read either, and beyond the third it is as good as gone."""
 
 _POLL: Final = 0.01
 _FLUSH: Final = 2.0
@@ -73,16 +80,19 @@ class StdioFront:
         """Start to answer; what the client has sent already is answered when this returns."""
         intake = self._intake
         if self._streams.are_one_socket():
-            duplex = _Duplex(intake, self._gone)
+            duplex = _Duplex(intake, self._gone, self._choked)
             self._writer: _Writer | _PlainWriter = duplex
             self._session.sink = duplex.write
             await _open_socket(self._streams, duplex)
         else:
-            self._writer = await _open_writer(self._streams.stdout)
+            self._writer = await _open_writer(self._streams.stdout, self._choked, intake.hold)
             self._session.sink = self._writer.write
             await _start_reading(self._streams.stdin, intake, self._gone)
         for _ in range(_TURNS):
             await anyio.lowlevel.checkpoint()
+
+    def _choked(self, stop: bool) -> None:
+        self._pump.choke(self._session, stop)
 
     async def serve(self) -> None:
         """Serve until the client closes our stdin or stops reading our stdout.
@@ -109,22 +119,53 @@ async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
 
 
 class _Writer(asyncio.BaseProtocol):
-    """stdout as a pipe or socket of the loop."""
+    """stdout as a pipe or socket of the loop.
 
-    def __init__(self) -> None:
+    `choked` is told when the client does not read; `held` when it does not and so much waits that it may not ask for
+    more.
+    """
+
+    def __init__(self, choked: Callable[[bool], None], held: Callable[[bool], None]) -> None:
         self.closed = anyio.Event()
         self._transport: asyncio.WriteTransport | None = None
+        self._choked = choked
+        self._held = held
+        self._is_choked = False
+        self._is_held = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
+        self._transport.set_write_buffer_limits(high=CHOKED_FROM)
+
+    def pause_writing(self) -> None:
+        self._is_choked = True
+        self._choked(True)
+
+    def resume_writing(self) -> None:
+        self._is_choked = False
+        self._choked(False)
+        if self._is_held:
+            self._is_held = False
+            self._held(False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self.closed.set()
 
     def write(self, data: Buffer) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(data)
+        if self._is_choked:
+            self._limit(self._transport)
+
+    def _limit(self, transport: asyncio.WriteTransport) -> None:
+        waiting = transport.get_write_buffer_size()
+        if waiting > GIVEN_UP_FROM:
+            transport.abort()
+        elif waiting > HELD_FROM and not self._is_held:
+            self._is_held = True
+            self._held(True)
 
     def pending(self) -> bool:
         """Whether something is still to be written."""
@@ -150,20 +191,25 @@ class _PlainWriter:
         return False
 
 
-async def _open_writer(fd: int) -> _Writer | _PlainWriter:
+async def _open_writer(fd: int, choked: Callable[[bool], None], held: Callable[[bool], None]) -> _Writer | _PlainWriter:
     if not _is_watchable(fd):
         return _PlainWriter(fd)
-    _, writer = await asyncio.get_running_loop().connect_write_pipe(_Writer, os.fdopen(fd, "wb", 0))
+    loop = asyncio.get_running_loop()
+    _, writer = await loop.connect_write_pipe(lambda: _Writer(choked, held), lent(fd, "wb"))
     return writer
 
 
 class _Duplex(_Writer, asyncio.Protocol):
     """stdin and stdout as one socket: its reading side may end before its writing side."""
 
-    def __init__(self, intake: Intake[Session], gone: anyio.Event) -> None:
-        super().__init__()
+    def __init__(self, intake: Intake[Session], gone: anyio.Event, choked: Callable[[bool], None]) -> None:
+        super().__init__(choked, intake.hold)
         self._intake = intake
         self._gone = gone
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._intake.throttle = partial(pause, transport)
 
     def data_received(self, data: bytes) -> None:
         self._intake.data(data)
@@ -200,7 +246,7 @@ class _Reader(asyncio.Protocol):
 async def _start_reading(fd: int, intake: Intake[Session], gone: anyio.Event) -> None:
     loop = asyncio.get_running_loop()
     if _is_watchable(fd):
-        transport, _ = await loop.connect_read_pipe(lambda: _Reader(intake, gone), os.fdopen(fd, "rb", 0))
+        transport, _ = await loop.connect_read_pipe(lambda: _Reader(intake, gone), lent(fd, "rb"))
         intake.throttle = partial(pause, transport)
         return
     # A file, a terminal, or Windows: no loop can watch it, so a thread reads; a daemon, since nothing can wake it.

@@ -8,6 +8,7 @@ from msgspec import Raw
 
 from .. import texts, wire
 from ..catalogue import Route
+from ..errors import WireError
 from .methods import Method
 from .peers import Link, Session
 
@@ -27,6 +28,7 @@ class Call:
         "bytes_in",
         "concerns",
         "deadline",
+        "doubtful",
         "id",
         "key",
         "link",
@@ -35,8 +37,10 @@ class Call:
         "others",
         "params",
         "refused",
+        "repeated",
         "route",
         "session",
+        "since",
         "started",
         "token",
     )
@@ -58,13 +62,35 @@ class Call:
         self.link: Link | None = None
         self.link_id = 0
         self.token: bytes | None = None
+        self.since = now
+        """Since when it waits for its server to take it."""
+        self.repeated = False
+        """It has been sent twice, or is going to be."""
+        self.doubtful = False
+        """It was sent before, to a server that may have done it."""
         self.augmented = False
         """It asks for a task, of a server that knows tasks."""
         self.concerns = False
         """Its result has to be looked at on its way."""
 
+    def meta_for(self, meta: Raw, number: int) -> Raw | bytes:
+        """Its `_meta` as the server gets it: with `number` as progress token, if the client has one."""
+        try:
+            members = wire.open_object(meta)
+        except WireError:
+            return meta  # not ours to judge: the server will
+        if wire.given(members.get("progressToken")) is None:
+            return meta
+        self.token = bytes(members["progressToken"])
+        return wire.close_object({**members, "progressToken": Raw(b"%d" % number)})
+
     def __repr__(self) -> str:
         return f"<Call {self.id!r} {self.method.name} {bytes(self.key)!r} link={self.link} deadline={self.deadline}>"
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether its client has still to answer something that the server asked, perhaps for this very call."""
+        return self.link is not None and any(one.session is self.session for one in self.link.questions.values())
 
     @property
     def name(self) -> str:

@@ -10,39 +10,48 @@ from typing import Final
 
 from msgspec import Raw
 
-from .. import texts, wire
+from .. import wire
 from ..catalogue import Route
-from ..errors import RESOURCE_NOT_FOUND, WireError
+from ..errors import RESOURCE_NOT_FOUND
 from ..events import CallFinished, Outcome, RequestFinished
-from . import elicitation, refusals
+from . import answers, elicitation, refusals
+from .backlog import PROGRESS
+from .breaker import Breakers
 from .call import Call
-from .peers import LARGE, Ghost, Link, Reply, Session, Target
+from .ghosts import Ghosts
+from .peers import LARGE, Link, Session, Target
 from .refusals import LONGEST_WAIT, Refusal
 from .results import Results
 from .state import State
 
-HAUNTS: Final = 60.0
-"""Seconds for which a server may still speak of a call that was given up."""
-
 MAYBE_OWNER_WAIT: Final = 15.0
 """Seconds after which the next server is asked that may know a URI: one that hangs must not hide the others'."""
 
-_MOST_GHOSTS: Final = 1000
+MOST_OF_A_CLIENT: Final = 4096
+"""Calls of one client that may run or wait at a time, whatever their servers."""
+MOST_REPEATED: Final = 1024 * 1024
+"""Bytes of a request up to which it is kept for the case that it has to be sent once more."""
+
 _NO_COMPLETION: Final = b'{"completion":{"values":[],"total":0,"hasMore":false}}'
 
 
 class Calls:
     """Everything that happens to a call."""
 
-    def __init__(self, state: State, results: Results) -> None:
+    def __init__(self, state: State, results: Results, breakers: Breakers) -> None:
         self._state = state
+        self._breakers = breakers
+        self._ghosts = Ghosts(state, results)
         self._results = results
         self._unresolved: dict[Call, None] = {}
 
     def begin(self, call: Call, now: float) -> None:
         """Take a new call: send it, park it, or refuse it."""
         call.session.calls[call.id] = call
-        self._route(call, now)
+        if len(call.session.calls) > MOST_OF_A_CLIENT:
+            self._refuse(call, refusals.too_many(MOST_OF_A_CLIENT), now)
+        else:
+            self._route(call, now)
 
     def _route(self, call: Call, now: float) -> None:
         state, method = self._state, call.method
@@ -75,9 +84,13 @@ class Calls:
         """The owner is known, or the next that may be it: send, park or refuse."""
         call.route = route
         target = self._state.targets[route.server]
-        timeout = target.call_timeout
+        timeout = target.limits.call
         if now >= call.started + timeout:
             self._expire(call, now)  # before it is sent: nobody would wait for what it does
+        elif target.link is not None and target.link.shut_until:
+            self._pass_over(call, refusals.shut(target, target.link, now), now)
+        elif target.is_busy and not call.method.endless:
+            self._queue(call, target, now)
         elif target.link is not None:
             call.deadline = float("inf") if call.method.endless else call.started + timeout
             if call.others and not route.sure:
@@ -85,11 +98,37 @@ class Calls:
                 call.deadline = now + min(MAYBE_OWNER_WAIT, share)
             self._send(call, route, target, target.link, now)
         elif target.coming:
-            call.deadline = call.started + min(LONGEST_WAIT, timeout)
-            target.parked[call] = None
-            self._state.wake_by(call.deadline)
+            self._queue(call, target, now)
         else:
             self._refuse(call, refusals.down(call, target), now)
+
+    def _queue(self, call: Call, target: Target, now: float) -> None:
+        """Its server is on its way, or has as much to do as it may: wait, in turn and within bounds."""
+        if len(target.parked) >= target.limits.queued:
+            self._pass_over(call, refusals.overloaded(target), now)
+            return
+        call.deadline = min(call.since + LONGEST_WAIT, call.started + target.limits.call)
+        target.parked[call] = None
+        self._state.wake_by(call.deadline)
+
+    def _pass_over(self, call: Call, refusal: Refusal, now: float) -> None:
+        """This server can't take it: the next one that may own it does, or it is refused."""
+        if not self._goes_on(call, now):
+            self._refuse(call, refusal, now)
+
+    def go_on(self, target: Target, now: float) -> None:
+        """The server may have room again: send what waits for it, each once, the first one first."""
+        for call in list(target.parked):
+            if target.link is None or target.is_busy:
+                break
+            if target.parked.pop(call, call) is None:
+                self._route(call, now)
+
+    def progressed(self, call: Call, now: float) -> None:
+        """The server works on it: its time runs anew, but not for ever."""
+        limits = self._state.targets[call.link.server].limits if call.link else None
+        if limits is not None and not call.method.endless:
+            call.deadline = max(call.deadline, min(now + limits.call, call.started + limits.longest))
 
     def _send(self, call: Call, route: Route, target: Target, link: Link, now: float) -> None:
         """The request under our id and token; every member but the name and the token is passed as it came."""
@@ -112,26 +151,17 @@ class Calls:
             if name == key:
                 parts.append(route.raw)
             elif name == "_meta":
-                parts.append(self._with_our_token(call, value, id))
+                parts.append(call.meta_for(value, id))
             else:
                 parts.append(value)
         call.concerns = self._results.concerns(call)
         link.calls[id] = call
+        link.endless += method.endless
         # The first member's comma becomes the opening brace.
         link.send(b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":{%b}}\n' % (id, method.raw, b"".join(parts)[1:]))
-        if call.others is None:
+        if call.others is None and call.bytes_in > MOST_REPEATED:
             call.params = {}
         self._state.wake_by(call.deadline)
-
-    def _with_our_token(self, call: Call, meta: Raw, id: int) -> Raw | bytes:
-        try:
-            members = wire.open_object(meta)
-        except WireError:
-            return meta  # not ours to judge: the server will
-        if wire.given(members.get("progressToken")) is None:
-            return meta
-        call.token = bytes(members["progressToken"])
-        return wire.close_object({**members, "progressToken": Raw(b"%d" % id)})
 
     def _is_answered_here(self, call: Call, route: Route, target: Target, now: float) -> bool:
         """Whether there is no need to ask the server: it can't do this, or must not, for another client's sake."""
@@ -154,6 +184,8 @@ class Calls:
     def answered(self, call: Call, envelope: wire.Envelope, line: bytes, now: float) -> None:
         """The server answered in `line`; result or error pass byte for byte. The call is out of its link's table."""
         error, result = wire.given(envelope.error), wire.given(envelope.result)
+        if call.link is not None and call.link.timeouts:
+            self._breakers.answered(call.link)
         if self._results.is_anothers(call):
             self.broken(call, "it has started anew and does not know this task any more", now)
         elif result is not None and error is None:
@@ -161,14 +193,14 @@ class Calls:
                 self.broken(call, "its result is no object", now)
                 return
             # The look at the bytes spares short results the second decoding; in long ones it would take longer.
-            failed = (len(line) > LARGE or b'"isError"' in line) and _is_tool_error(result)
+            failed = (len(line) > LARGE or b'"isError"' in line) and answers.is_tool_error(result)
             shown = self._results.take(call, result) if call.concerns else result
             size = call.session.pass_on(call.id, b"result", shown)
             self._finish(call, "tool_error" if failed else "ok", size, now)
         elif error is None:
             self.broken(call, "its answer had neither result nor error", now)
-        elif not _is_error(error):
-            self.broken(call, "its error is no JSON-RPC error", now, f": {_shown(error)}")
+        elif not answers.is_error(error):
+            self.broken(call, "its error is no JSON-RPC error", now, f": {answers.shown(error)}")
         else:
             self._refused(call, error, now)
 
@@ -177,7 +209,7 @@ class Calls:
         shown: Raw | bytes = error
         if b'"elicitations"' in bytes(error) and call.link is not None:
             shown = elicitation.required(call.link, call.session, error)
-        if call.refused is None or _code(call.refused) != RESOURCE_NOT_FOUND:
+        if call.refused is None or answers.code_of(call.refused) != RESOURCE_NOT_FOUND:
             call.refused = shown
         self._next(call, now)
 
@@ -187,8 +219,10 @@ class Calls:
             route, call.others = call.others[0], call.others[1:]
             target = self._state.targets.get(route.server)
             if target is not None and target.link is not None:
-                call.link = None
+                before, call.link, call.since = call.link, None, now
                 self._take(call, route, now)
+                if before is not None and before.server in self._state.targets:
+                    self.go_on(self._state.targets[before.server], now)
                 return True
         return False
 
@@ -221,32 +255,16 @@ class Calls:
         link = self._remove(call)
         if link is None:
             return
-        if len(link.ghosts) >= _MOST_GHOSTS:
-            link.ghosts = {id: ghost for id, ghost in link.ghosts.items() if now < ghost.until}
-            while len(link.ghosts) >= _MOST_GHOSTS:
-                del link.ghosts[next(iter(link.ghosts))]
-        link.ghosts[call.link_id] = Ghost(call.session, now + HAUNTS, call.augmented)
+        self._ghosts.add(link, call, now)
         if not call.augmented:
             told: dict[str, Raw | bytes] = {**params, "requestId": b"%d" % call.link_id}
             link.send(wire.notification("notifications/cancelled", wire.close_object(told)))
         if call.method.name == "resources/subscribe":
             self._results.unsubscribe(call, link)
 
-    def haunted(self, link: Link, id: int, envelope: wire.Envelope) -> None:
-        """A late answer to what was given up: it falls, but a task that it names is cancelled."""
-        ghost = link.ghosts.pop(id, None)
-        if ghost is None or not ghost.augmented or not wire.given(envelope.result):
-            return
-        try:
-            task = wire.open_object(wire.open_object(envelope.result).get("task", Raw(b"{}")))
-        except WireError:
-            return
-        own, target = wire.text(task.get("taskId")), self._state.targets.get(link.server)
-        if own is None:
-            return
-        self._results.disown(link.server, own)
-        if target is not None and target.can("tasks", "cancel"):
-            link.ask("tasks/cancel", wire.close_object({"taskId": task["taskId"]}), _indifferent)
+    def answered_late(self, link: Link, id: int, envelope: wire.Envelope) -> None:
+        """A server answered what nobody waits for any more."""
+        self._ghosts.answered(link, id, envelope)
 
     def abandon(self, session: Session, now: float) -> None:
         """The session is over: cancel all it waits for."""
@@ -256,9 +274,32 @@ class Calls:
     def lost(self, link: Link, reason: str, now: float) -> None:
         """The link is gone: what was in flight may have been done, and is not tried again."""
         calls, link.calls = link.calls, {}
+        target = self._state.targets.get(link.server)
         for call in calls.values():
-            if not self._goes_on(call, now):
-                self._refuse(call, refusals.lost(link, reason), now)
+            harmless = call.route is not None and call.route.harmless
+            repeats = harmless and target is not None and target.limits.repeats
+            if repeats and self._once_more(call, now, doubtful=True):
+                continue
+            self._pass_over(call, refusals.lost(link, reason), now)
+
+    def undelivered(self, link: Link, id: int, reason: str, now: float) -> None:
+        """The transport says that the server never saw this request of ours."""
+        call = link.calls.pop(id, None)
+        if call is not None and not self._once_more(call, now, doubtful=call.doubtful):
+            self._pass_over(call, refusals.undelivered(link, reason), now)
+
+    def _once_more(self, call: Call, now: float, *, doubtful: bool) -> bool:
+        """The server never saw it, or it does no harm twice: it goes to the next connection. Once for each call."""
+        route = call.route
+        target = self._state.targets.get(route.server) if route is not None else None
+        if route is None or target is None or not target.coming:
+            return False
+        if call.repeated or not call.params or call.method.endless:
+            return False
+        call.repeated, call.doubtful, call.augmented = True, doubtful, False
+        call.link, call.since = None, now
+        self._take(call, route, now)
+        return True
 
     def retry(self, target: Target, now: float) -> None:
         """The target came or is given up: each call that waited for it is sent, refused, or goes on waiting."""
@@ -289,8 +330,11 @@ class Calls:
             for call in calls:
                 if call.deadline > now:
                     wake = min(wake, call.deadline)
-                elif not _is_asked(call):
+                elif not call.is_asked:
                     due.append(call)
+        for call in due:
+            if call.link is not None:  # before the first of them makes room for another call
+                self._breakers.timed_out(call.link, now)
         for call in due:
             self._expire(call, now)
         return wake
@@ -302,15 +346,16 @@ class Calls:
             return
         target = self._state.targets[call.route.server]
         if call.link is None:
-            self._refuse(call, refusals.late(call, target, now), now)
+            self._remove(call)
+            self._pass_over(call, refusals.late(call, target, now), now)
             return
         self._give_up(call, {"requestId": Raw(b"0"), "reason": Raw(b'"timed out"')}, now)
-        if now >= call.started + target.call_timeout or not self._goes_on(call, now):
-            self._refuse(call, refusals.timed_out(call, target), now)
+        if now >= call.started + target.limits.call or not self._goes_on(call, now):
+            self._refuse(call, refusals.timed_out(call, target, now), now)
 
     def _refuse(self, call: Call, refusal: Refusal, now: float) -> None:
         self._remove(call)
-        line = wire.error(call.id, refusal.payload())
+        line = wire.error(call.id, refusal.payload("maybe" if call.doubtful else refusal.delivered))
         call.session.answer(call.id, line)
         reason = refusal.message if refusal.reason is None else refusal.reason
         self._finish(call, refusal.outcome, len(line), now, refusal.server, reason)
@@ -326,8 +371,10 @@ class Calls:
         return None
 
     def _finish(self, call: Call, outcome: Outcome, size: int, now: float, server: str = "", reason: str = "") -> None:
-        session, route = call.session, call.route
+        session, route, link = call.session, call.route, call.link
         session.calls.pop(call.id, None)
+        if call.token is not None:
+            session.backlog.forget((PROGRESS, call.token))  # there is none after the end
         owner, own = (route.server, route.own) if route else (server, "")
         kind = CallFinished if call.method.name == "tools/call" else RequestFinished
         event = kind(
@@ -345,40 +392,8 @@ class Calls:
             call.method.name,
         )
         self._state.emit(event)
-
-
-def _indifferent(reply: Reply | None) -> None:
-    """Nobody waits for this answer."""
-
-
-def _is_asked(call: Call) -> bool:
-    """Whether the client has still to answer something that the server asked, perhaps for this very call."""
-    return call.link is not None and any(one.session is call.session for one in call.link.questions.values())
-
-
-def _code(error: Raw | bytes) -> int:
-    code = bytes(wire.open_object(error)["code"])
-    return int(code) if len(code) < 20 else 0
-
-
-def _is_error(error: Raw) -> bool:
-    """Whether an error has the code and message without which clients can't read it."""
-    try:
-        members = wire.open_object(error)
-    except WireError:
-        return False
-    code = bytes(members.get("code", b"")).removeprefix(b"-")
-    return code.isdigit() and wire.text(members.get("message")) is not None
-
-
-def _shown(error: Raw) -> str:
-    """What a malformed error says, for a message of ours."""
-    return texts.cut(texts.printable(texts.clean(bytes(error).decode(errors="replace"))), 300)
-
-
-def _is_tool_error(result: Raw) -> bool:
-    """Whether a result says `isError: true`."""
-    try:
-        return bytes(wire.open_object(result).get("isError", b"")) == b"true"
-    except WireError:
-        return False
+        if link is not None:
+            link.endless -= call.method.endless
+            target = self._state.targets.get(link.server)
+            if target is not None and target.parked:
+                self.go_on(target, now)

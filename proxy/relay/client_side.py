@@ -14,7 +14,7 @@ from .call import Call
 from .calls import Calls
 from .lists import METHODS, Lists
 from .methods import Method, Methods
-from .peers import LEVELS, Batch, Session
+from .peers import LEVELS, Batch, Link, Session
 from .questions import Questions
 from .server_side import ServerSide, looks_like_an_answer
 from .state import State
@@ -202,9 +202,9 @@ class ClientSide:
         question, task = session.questions.get(asked), session.tasks.get(asked)
         link = question.link if question is not None else task.asker if task is not None else None
         token = question.token if question is not None else task.token if task is not None else None
-        if link is not None and token is not None:
+        if isinstance(link, Link) and token is not None:
             own: dict[str, Raw | bytes] = {**params, "progressToken": token}
-            link.send(wire.notification("notifications/progress", wire.close_object(own)))
+            link.send(wire.notification("notifications/progress", self._tasks.told(session, link, own)))
 
     def _roots_changed(self, session: Session, params: dict[str, Raw], now: float) -> None:
         if session.can("roots"):
@@ -214,7 +214,7 @@ class ClientSide:
         """Of a task that the client works on: to the server that asked for it."""
         task = self._tasks.held(session, wire.text(params.get("taskId")))
         if task is not None and not isinstance(task.asker, Session):
-            shown = wire.close_object(self._tasks.show(task, params))
+            shown = self._tasks.told(session, task.asker, self._tasks.show(task, params))
             task.asker.send(wire.notification("notifications/tasks/status", shown))
 
     # Requests

@@ -109,7 +109,7 @@ class Lists:
             stale = [kind for kind in kinds if kind in session.seen]
             session.seen.difference_update(stale)
             for method in dict.fromkeys(CHANGES[kind] for kind in stale):
-                session.send(wire.notification(method))
+                session.notify(method, key=method)
 
     # Sheets
 

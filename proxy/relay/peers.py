@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from .. import wire
 from ..errors import WireError
+from .backlog import Backlog
 
 if TYPE_CHECKING:
     from .call import Call
@@ -48,6 +49,8 @@ class Peer:
         self.sent = 0
         self.deaf = False
         """What this peer says is not listened to any more."""
+        self.choked = False
+        """It does not read, and enough waits for it already."""
         self._dirty = dirty
 
     def send(self, line: bytes) -> None:
@@ -100,6 +103,7 @@ class Session(Peer):
         self.is_ready = False
         """It has finished the handshake, so that it may be asked something."""
         self.level: str | None = None
+        self.backlog = Backlog()
         self.calls: dict[bytes, Call] = {}
         self.lists: dict[bytes, ListRequest] = {}
         """List requests that wait for servers, by id."""
@@ -121,6 +125,14 @@ class Session(Peer):
         """An id of ours that this client has not seen; it serves as progress token too."""
         self._next += 1
         return self._next
+
+    def notify(self, method: str, params: bytes | Raw = b"", key: object = None) -> None:
+        """Send a notification, or keep it while the client does not read; see `Backlog` for `key`."""
+        line = wire.notification(method, params)
+        if self.choked:
+            self.backlog.add(method, line, key)
+        else:
+            self.send(line)
 
     def can(self, *path: str) -> bool:
         """Whether the client declared a capability, named from the outside in."""
@@ -213,6 +225,13 @@ class Link(Peer):
         """What the server asked clients and waits for, by its own ids."""
         self.asking_since: dict[Session, float] = {}
         """Since when each of those clients has something to answer."""
+        self.endless = 0
+        """How many of its calls may take for ever, and so don't count as work."""
+        self.timeouts = 0
+        self.shut_until = 0.0
+        self.shut_for = 0.0
+        self.probe = 0
+        """The breaker's; see `Breakers`."""
         self.held = 0
         """Bytes of what it asked clients that can't be asked yet."""
         self.ghosts: dict[int, Ghost] = {}
@@ -259,6 +278,22 @@ def _ignore(method: str) -> None:
     """The listener of a link that nobody owns."""
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """What one server may be asked at a time, and for how long, in seconds.
+
+    `call` is the time for one call, from its arrival or its last progress, `longest` for all of it; `ask` what a client
+    has to answer a question. `running` calls are sent at once, `queued` more wait.
+    """
+
+    call: float = 300.0
+    longest: float = 3600.0
+    ask: float = 600.0
+    running: int = 64
+    queued: int = 256
+    repeats: bool = False
+    """Calls of tools that say that this does no harm are sent once more where a connection broke."""
+
+
 class Target:
     """A configured server as the relay sees it.
 
@@ -266,11 +301,10 @@ class Target:
     `known` turns true with its first listing. `capabilities` are those that it declared last, raw by name.
     """
 
-    def __init__(self, key: str, prefix: str, call_timeout: float, ask_timeout: float = 600.0) -> None:
+    def __init__(self, key: str, prefix: str, limits: Limits) -> None:
         self.key = key
         self.prefix = prefix
-        self.call_timeout = call_timeout
-        self.ask_timeout = ask_timeout
+        self.limits = limits
         self.capabilities: Mapping[str, bytes] = {}
         self.link: Link | None = None
         self.away = "it has not been started yet"
@@ -284,8 +318,14 @@ class Target:
 
     def adopt(self, other: Target) -> None:
         """Its entry in the configuration is another one."""
-        self.prefix, self.call_timeout, self.ask_timeout = other.prefix, other.call_timeout, other.ask_timeout
+        self.prefix, self.limits = other.prefix, other.limits
         self.known = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has as much work as it may have, or does not take any."""
+        link = self.link
+        return link is not None and (link.choked or len(link.calls) - link.endless >= self.limits.running)
 
     def can(self, *path: str) -> bool:
         """Whether the server declared a capability, named from the outside in."""

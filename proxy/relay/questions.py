@@ -43,7 +43,7 @@ CAPABILITIES: Final = {
 _MOST_WAITING: Final = 1000
 """Questions of one server that wait for answers."""
 _MOST_HELD: Final = 1024 * 1024
-"""Bytes of questions of one server that wait for a client to finish its handshake."""
+"""Bytes of questions of one server that wait for a client to finish its handshake, or to read."""
 
 
 class Question:
@@ -113,7 +113,7 @@ class Questions:
             self._refuse(link, id, method, *unfit)
             return
         question = Question(link, id, method, owner, now)
-        question.deadline = now + self._state.targets[link.server].ask_timeout
+        question.deadline = now + self._state.targets[link.server].limits.ask
         if method.startswith("tasks/") and "taskId" in members and not self._find_task(question, members):
             self._refuse(link, id, method, INVALID_PARAMS, "unknown task")
             return
@@ -159,7 +159,7 @@ class Questions:
         )
         params = self._edited(question, members) if members is not None else b""
         question.line = wire.request(question.asked, question.method, params)
-        if session.is_ready:
+        if session.is_ready and not session.choked:
             self._release(question)
         else:
             link.held += len(question.line)
@@ -322,7 +322,7 @@ class Questions:
                     wake = min(wake, question.deadline)
                     continue
                 target = self._state.targets[question.link.server]
-                text = f"the client did not answer within {target.ask_timeout:g} s"
+                text = f"the client did not answer within {target.limits.ask:g} s"
                 question.link.send(wire.error(question.id, refusal(REQUEST_TIMED_OUT, text)))
                 self._withdraw(question, {"reason": b'"timed out"'}, now, "timeout")
         return wake

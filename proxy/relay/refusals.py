@@ -36,13 +36,13 @@ class Refusal(msgspec.Struct, frozen=True):
     retry_after_ms: int | None = None
     reason: str | None = None
 
-    def payload(self) -> bytes:
+    def payload(self, delivered: Delivered) -> bytes:
         """The `error` member of the answer."""
         return refusal(
             self.code,
             self.message,
             server=self.server or None,
-            delivered=self.delivered,
+            delivered=delivered,
             retry_after_ms=self.retry_after_ms,
         )
 
@@ -73,11 +73,11 @@ def _target_of(state: State, name: str) -> Target | None:
 
 
 def is_to_come(state: State, call: Call) -> bool:
-    """Whether the name is most likely one of a server that is being restarted and has not listed anything since."""
+    """Whether the name is most likely one of a server that is being (re)started and has not listed anything since."""
     if call.method.key != "name" or call.method.kind not in state.settled:
         return False  # at the start the wait for the lists is all that there is
     target = _target_of(state, call.name)
-    return target is not None and not target.known and target.link is None and target.coming
+    return target is not None and not target.known and (target.link is not None or target.coming)
 
 
 def down(call: Call, target: Target) -> Refusal:
@@ -86,23 +86,58 @@ def down(call: Call, target: Target) -> Refusal:
     return Refusal(SERVER_UNAVAILABLE, f"server {target.key!r} is down: {reason}", target.key)
 
 
+def overloaded(target: Target) -> Refusal:
+    """More calls wait for it than may."""
+    does = _does(target) if target.link is not None else f"is away ({target.away})"
+    message = (
+        f"server {target.key!r} {does}, and {len(target.parked)} more wait; try again later. "
+        "`maxRunning` and `maxQueued` on its entry set the limits"
+    )
+    return Refusal(SERVER_UNAVAILABLE, message, target.key, retry_after_ms=round(LONGEST_WAIT * 1000))
+
+
+def too_many(most: int) -> Refusal:
+    """One client has more calls under way than anybody could wait for."""
+    message = f"{most} calls of this client run or wait already; try again when some have ended"
+    return Refusal(SERVER_UNAVAILABLE, message, retry_after_ms=1000)
+
+
+def _does(target: Target) -> str:
+    """Why a server that is there takes no more."""
+    reads = target.link is None or not target.link.choked
+    return f"has {target.limits.running} calls running" if reads else "does not read its input"
+
+
+def shut(target: Target, link: Link, now: float) -> Refusal:
+    """It has not answered for a while, and is asked whether it is back before it gets more calls."""
+    message = f"server {target.key!r} left its last {link.timeouts} calls unanswered; it gets no more until it answers"
+    again = max(0, round((link.shut_until - now) * 1000))
+    return Refusal(SERVER_UNAVAILABLE, message, target.key, retry_after_ms=again)
+
+
 def late(call: Call, target: Target, now: float) -> Refusal:
     """It waited for its server until its time, or the time for waiting, was over."""
-    waited = now - call.started
-    if waited >= target.call_timeout:
-        message = f"server {target.key!r} could not take the call within its {target.call_timeout:g} s; it was not sent"
+    waited = now - call.since
+    sent = "was sent once, and the connection broke" if call.doubtful else "was not sent"
+    if now - call.started >= target.limits.call:
+        message = f"server {target.key!r} could not take the call within its {target.limits.call:g} s; it {sent}"
         return Refusal(REQUEST_TIMED_OUT, message, target.key, "timeout")
     message = f"server {target.key!r} did not come up within {waited:.0f} s: {target.away}"
+    if target.link is not None:
+        message = f"server {target.key!r} {_does(target)}; the call waited {waited:.0f} s and {sent}"
     again = round(LONGEST_WAIT * 1000) if target.coming else None
     return Refusal(SERVER_UNAVAILABLE, message, target.key, retry_after_ms=again)
 
 
-def timed_out(call: Call, target: Target) -> Refusal:
-    """The server did not answer."""
+def timed_out(call: Call, target: Target, now: float) -> Refusal:
+    """The server did not answer, or it went on and on."""
     own = call.route.own if call.route else call.name
+    limits = target.limits
+    endless = limits.longest > limits.call and now - call.started >= limits.longest
+    seconds, key = (limits.longest, "callMaximum") if endless else (limits.call, "callTimeout")
     message = (
-        f"server {target.key!r} did not answer {own!r} within {target.call_timeout:g} s; "
-        "it may or may not have been done. `callTimeout` on its entry sets the limit"
+        f"server {target.key!r} did not answer {own!r} within {seconds:g} s; "
+        f"it may or may not have been done. `{key}` on its entry sets the limit"
     )
     return Refusal(REQUEST_TIMED_OUT, message, target.key, "timeout", "maybe")
 
@@ -118,6 +153,11 @@ def lost(link: Link, reason: str) -> Refusal:
     """The connection ended during the call."""
     message = f"server {link.server!r} went away during the call ({reason}); it may or may not have been done"
     return Refusal(SERVER_UNAVAILABLE, message, link.server, delivered="maybe")
+
+
+def undelivered(link: Link, reason: str) -> Refusal:
+    """It could not be sent, and not the second time either, or there will be none."""
+    return Refusal(SERVER_UNAVAILABLE, f"server {link.server!r} could not be reached: {reason}", link.server)
 
 
 def broken(call: Call, what: str, said: str) -> Refusal:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from .. import wire
 from ..catalogue import Catalogue
 from ..eras.handshake import Offer, offer
-from ..events import ClientGone, Emit
+from ..events import ClientGone, Emit, NotificationsDropped
+from .breaker import Breakers
 from .calls import Calls
 from .client_side import ClientSide
 from .lists import Lists
@@ -34,7 +35,8 @@ class Relay:
         tasks = self._tasks = Tasks()
         subscriptions = self._subscriptions = Subscriptions()
         methods = Methods(state, tasks, subscriptions)
-        calls = self._calls = Calls(state, Results(state, methods, tasks, subscriptions))
+        breakers = self._breakers = Breakers(state)
+        calls = self._calls = Calls(state, Results(state, methods, tasks, subscriptions), breakers)
         questions = self._questions = Questions(state, calls, tasks)
         lists = self._lists = Lists(state, tasks)
         servers = self._servers = ServerSide(state, calls, questions, tasks, subscriptions)
@@ -88,6 +90,7 @@ class Relay:
             return
         session.disconnect()
         session.deaf = True
+        self._tell_dropped(session)
         self._calls.abandon(session, now)
         self._questions.gone(session, now)
         session.lists.clear()
@@ -167,6 +170,16 @@ class Relay:
         for done in asks.values():
             done(None)
 
+    def undelivered(self, peer: Peer, id: bytes, reason: str, now: float) -> None:
+        """A request of ours, of this raw id, never left: the connection could not be made, and is as good as over."""
+        number = wire.number(id)
+        if not isinstance(peer, Link) or peer not in self._state.links or number is None:
+            return
+        target = self._state.targets.get(peer.server)
+        if target is not None and target.link is peer:
+            target.link, target.away = None, reason
+        self._calls.undelivered(peer, number, reason, now)
+
     def away(self, server: str, reason: str, *, coming: bool, now: float) -> None:
         """The server can't take calls; `coming` says whether calls should wait for it."""
         target = self._state.targets[server]
@@ -193,12 +206,37 @@ class Relay:
         self._lists.settled()
         self._calls.retry_unresolved(now)
 
+    def choke(self, peer: Peer, stop: bool, now: float) -> None:
+        """A peer does not read what it is sent, or reads again."""
+        peer.choked = stop
+        if stop:
+            return
+        if isinstance(peer, Session):
+            for line in peer.backlog.take():
+                peer.send(line)
+            if peer.is_ready:
+                self._questions.release(peer)
+            self._tell_dropped(peer)
+        elif isinstance(peer, Link) and peer.server in self._state.targets:
+            self._calls.go_on(self._state.targets[peer.server], now)
+
+    def _tell_dropped(self, session: Session) -> None:
+        for method, number in session.backlog.take_dropped().items():
+            self._state.emit(NotificationsDropped(session.label, method, number))
+
     # Time and figures
 
     def tick(self, now: float) -> None:
         """Let everything whose time has come end."""
         self._state.wake_at = float("inf")
-        self._state.wake_by(min(self._calls.expire(now), self._lists.expire(now), self._questions.expire(now)))
+        self._state.wake_by(
+            min(
+                self._calls.expire(now),
+                self._lists.expire(now),
+                self._questions.expire(now),
+                self._breakers.expire(now),
+            )
+        )
 
     def traffic(self) -> list[tuple[str, int, int]]:
         """For each server the bytes received from it and sent to it since the start."""

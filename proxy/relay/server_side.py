@@ -10,6 +10,7 @@ from msgspec import Raw
 from .. import wire
 from ..errors import WireError, refusal
 from ..events import Notice
+from .backlog import PROGRESS
 from .calls import Calls
 from .peers import LEVELS, Link, Reply, Session
 from .questions import Questions
@@ -157,7 +158,7 @@ class ServerSide:
         if done is not None:
             done(Reply(bytes(envelope.result), bytes(envelope.error)))
             return
-        self._calls.haunted(link, id, envelope)  # an answer to what was cancelled or timed out
+        self._calls.answered_late(link, id, envelope)  # an answer to what was cancelled or timed out
 
     def _notification(self, link: Link, envelope: wire.Envelope, now: float) -> None:
         method = envelope.method
@@ -175,7 +176,7 @@ class ServerSide:
         told = wire.close_object(self._with_task(link, {**params})) if "_meta" in params else envelope.params
         for session in self._concerned(link, self._tasks.related(params), now):
             if session.is_ready:
-                session.send(wire.notification(method, told))
+                session.notify(method, told)
         self._state.emit(
             Notice("debug", f"passed a notification on that no revision has: {method[:200]!r}", link.server)
         )
@@ -190,7 +191,9 @@ class ServerSide:
         token = call.token if call is not None else task.token if task is not None else None
         if isinstance(session, Session) and token is not None:
             own: dict[str, Raw | bytes] = {**params, "progressToken": token}
-            session.send(wire.notification("notifications/progress", wire.close_object(self._with_task(link, own))))
+            session.notify(PROGRESS, wire.close_object(self._with_task(link, own)), (PROGRESS, token))
+            if call is not None:
+                self._calls.progressed(call, now)
 
     def _with_task(self, link: Link, params: dict[str, Raw | bytes]) -> dict[str, Raw | bytes]:
         """Params whose `_meta` names a task, with the id that the client knows it by."""
@@ -211,10 +214,10 @@ class ServerSide:
             **params,
             "logger": wire.encode_text(f"{link.server}/{logger}" if logger else link.server),
         }
-        line = wire.notification("notifications/message", wire.close_object(self._with_task(link, named)))
+        told = wire.close_object(self._with_task(link, named))
         for session in self._concerned(link, self._tasks.related(params), now):
             if session.protocol and session.wants(level):
-                session.send(line)
+                session.notify("notifications/message", told)
 
     def _concerned(self, link: Link, related: str | None, now: float) -> list[Session]:
         """Who may hear what is said about a task, or else to nobody in particular."""
@@ -239,7 +242,7 @@ class ServerSide:
             told: dict[str, Raw | bytes] = {**params}
             if public != own:
                 told["uri"] = wire.encode_text(public)
-            session.send(wire.notification("notifications/resources/updated", wire.close_object(told)))
+            session.notify("notifications/resources/updated", wire.close_object(told), ("updated", public))
 
     def _elicited(self, link: Link, params: dict[str, Raw], now: float) -> None:
         """To the client whose user was sent to that URL, once; of what nobody knows nobody is told."""
@@ -258,7 +261,7 @@ class ServerSide:
             task = self._tasks.begin(link.server, own, begun[0]) if begun else None
         if task is not None and isinstance(task.asker, Session):
             shown = self._with_task(link, self._tasks.show(task, params))
-            task.asker.send(wire.notification("notifications/tasks/status", wire.close_object(shown)))
+            task.asker.notify("notifications/tasks/status", wire.close_object(shown), ("status", task.public))
 
 
 def looks_like_an_answer(start: bytes) -> bool:

@@ -7,12 +7,14 @@ sessions and links. An id is passed as it is, unless an asker has that one from 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Raw
 
 from .. import wire
 from ..errors import WireError
+from .backlog import PROGRESS
 from .peers import Link, Session
 
 RELATED: Final = "io.modelcontextprotocol/related-task"
@@ -125,7 +127,7 @@ class Tasks:
             end_progress(task)
         return shown
 
-    def related(self, members: dict[str, Raw]) -> str | None:
+    def related(self, members: Mapping[str, Raw | bytes]) -> str | None:
         """The task id that the `_meta` of params or of a result names, if any."""
         raw = members.get("_meta")
         if not raw or RELATED.encode() not in bytes(raw):
@@ -135,6 +137,17 @@ class Tasks:
             return wire.text(wire.open_object(meta[RELATED]).get("taskId")) if RELATED in meta else None
         except WireError:
             return None
+
+    def told(self, session: Session, link: Link, params: dict[str, Raw | bytes]) -> bytes:
+        """Params of a client's for a server; the task that their `_meta` names gets the id that the server knows."""
+        raw = wire.close_object(params)
+        id = self.related(params)
+        held, begun = self.held(session, id), self.asked(session, id)
+        if held is not None and held.asker is link:
+            own = held.public
+        else:
+            own = begun.own if begun is not None and begun.holder == link.server else id or ""
+        return raw if own == (id or "") else rename_related(raw, own)
 
     def _drop(self, task: Task) -> None:
         end_progress(task)
@@ -150,6 +163,8 @@ def end_progress(task: Task) -> None:
     if task.table is not None:
         task.table.pop(task.number, None)
         task.table = None
+        if isinstance(task.asker, Session):
+            task.asker.backlog.forget((PROGRESS, task.token))
 
 
 def read_tasks(page: dict[str, Raw]) -> list[dict[str, Raw]]:

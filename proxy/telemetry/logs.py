@@ -23,6 +23,7 @@ from ..events import (
     ClientGone,
     Event,
     Notice,
+    NotificationsDropped,
     QuestionFinished,
     RequestFinished,
     ServerOutput,
@@ -76,6 +77,7 @@ _NAMES: Final[Mapping[type[Event], str]] = {
     CallFinished: "call",
     RequestFinished: "request",
     QuestionFinished: "question",
+    NotificationsDropped: "notifications_dropped",
     ClientConnected: "client_connected",
     ClientGone: "client_gone",
     ServerStateChanged: "server_state",
@@ -250,6 +252,8 @@ def _level(event: Event) -> LogLevel:
         return "warning" if event.reason else "info" if event.new == "ready" else "debug"
     if isinstance(event, RequestFinished):
         return "debug"
+    if isinstance(event, NotificationsDropped):
+        return "warning"
     if isinstance(event, ServerStartFinished):
         return "info" if event.outcome == "ok" else "warning"
     if isinstance(event, ServerOutput):

@@ -19,6 +19,7 @@ from ..events import (
     CallFinished,
     CatalogueChanged,
     Event,
+    NotificationsDropped,
     QuestionFinished,
     RequestFinished,
     ServerStartFinished,
@@ -47,6 +48,9 @@ METHODS: Final = frozenset(
         "tasks/result",
     }
 )  # fmt: skip
+NOTIFICATIONS: Final = frozenset(
+    f"notifications/{name}" for name in ("message", "progress", "resources/updated", "tasks/status")
+)
 """Those that are counted by name; what a peer invents is one of the others."""
 
 
@@ -99,6 +103,12 @@ class Metrics:
         self._starts = Counter(
             "mcp_manifold_server_starts", "Starts of a server.", ["server", "outcome"], registry=self.registry
         )
+        self._dropped = Counter(
+            "mcp_manifold_notifications_dropped",
+            "Notifications that a client did not read in time.",
+            ["method"],
+            registry=self.registry,
+        )
         self._listed = Gauge(
             "mcp_manifold_catalogue_tools", "Tools of a server that clients see.", ["server"], registry=self.registry
         )
@@ -122,6 +132,8 @@ class Metrics:
             self._up.labels(self._label(event.server)).set(event.new == "ready")
         elif isinstance(event, ServerStartFinished):
             self._starts.labels(self._label(event.server), event.outcome).inc()
+        elif isinstance(event, NotificationsDropped):
+            self._dropped.labels(event.method if event.method in NOTIFICATIONS else OTHER).inc(event.number)
         elif isinstance(event, CatalogueChanged) and event.kind == "tools":
             self._listed.labels(self._label(event.server)).set(event.entries)
 

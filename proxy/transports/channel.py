@@ -22,13 +22,26 @@ class Intake(Protocol):
     def end(self) -> None:
         """No more will come."""
 
+    def undelivered(self, id: bytes, reason: str) -> None:
+        """The server never saw the request of this raw id, since no connection came about: this one is over."""
+
 
 Output = Callable[[str], None]
 """Takes a line that a server printed on stderr."""
 
 
+def nobody(full: bool) -> None:
+    """Whom a channel tells while nobody listens."""
+
+
 class Channel(Protocol):
-    """An open connection to a server."""
+    """An open connection to a server.
+
+    `choked` is set by who writes: told True when the server does not read and enough waits for it, False when it does
+    again.
+    """
+
+    choked: Callable[[bool], None]
 
     def write(self, data: Buffer) -> None:
         """Send whole lines. Never blocks and never raises; after the end it does nothing."""

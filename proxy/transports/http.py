@@ -30,7 +30,7 @@ from ..errors import (
     refusal,
 )
 from ..relay.peers import Buffer
-from .channel import End, Graces, Intake
+from .channel import End, Graces, Intake, nobody
 from .http_client import CONNECT_WITHIN, Client, describe
 from .payloads import Payloads, as_line
 
@@ -64,6 +64,7 @@ class HttpChannel:
         self._server = server
         self._intake = intake
         self._tasks = tasks
+        self.choked: Callable[[bool], None] = nobody
         self._closed = False
         self._end = End()
         self._protocol: str | None = None
@@ -95,6 +96,10 @@ class HttpChannel:
     def aside(self, post: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Send something while other messages go on."""
         self._tasks.start_soon(post)
+
+    def undelivered(self, id: bytes, reason: str) -> None:
+        """The request of this raw id could not be sent."""
+        self._intake.undelivered(id, reason)
 
     def failed(self, problem: ServerError) -> None:
         """The connection can't go on."""

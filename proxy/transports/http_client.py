@@ -24,6 +24,9 @@ class Owner(Protocol):
 
     payloads: Payloads
 
+    def undelivered(self, id: bytes, reason: str) -> None:
+        """The request of this raw id could not be sent."""
+
     def failed(self, problem: ServerError) -> None:
         """The connection can't go on."""
 
@@ -69,6 +72,9 @@ class Client(httpx2.AsyncClient):
             response = await super().send(request, **options)
         except httpx2.TransportError as problem:
             if _is_refused(problem):
+                # Before the channel ends, which would leave open whether the server saw the request.
+                if id := _request_id(request):
+                    self._channel.undelivered(id, describe(problem))
                 where = request.url.copy_with(userinfo=b"", raw_path=b"/")
                 self._channel.failed(Unreachable(self._server, f"{describe(problem)} to {str(where).rstrip('/')}"))
             elif self._alone:

@@ -29,6 +29,9 @@ class Owner(Protocol):
     def pipe_connection_lost(self, fd: int) -> None:
         """It closed its stdin (0), stdout or stderr, or all who held that pipe are gone."""
 
+    def pipe_is_full(self, full: bool) -> None:
+        """More waits for its stdin than should, or no longer."""
+
     def process_exited(self, code: int) -> None:
         """It ended; negative codes are signals."""
 
@@ -88,11 +91,7 @@ class _Pipes:
                 os.close(fd)
             raise
         enlarge(ours_out)
-        self.ours: tuple[IO[bytes], IO[bytes], IO[bytes]] = (
-            os.fdopen(ours_in, "wb", 0),
-            os.fdopen(ours_out, "rb", 0),
-            os.fdopen(ours_err, "rb", 0),
-        )
+        self.ours = (ours_in, ours_out, ours_err)
 
     def close_theirs(self) -> None:
         """The child has its ends; ours must not keep them open."""
@@ -101,8 +100,8 @@ class _Pipes:
 
     def close_ours(self) -> None:
         """There is no child."""
-        for file in self.ours:
-            file.close()
+        for fd in self.ours:
+            os.close(fd)
 
     def _pipe(self) -> tuple[int, int]:
         ends = os.pipe()
@@ -120,6 +119,15 @@ def enlarge(fd: int) -> None:
         pass  # not on Linux, or over the user's limit: it works with the usual size too
 
 
+def lent(fd: int, mode: str) -> IO[bytes]:
+    """A file for the running loop's `connect_read_pipe` or `connect_write_pipe`, which then own the descriptor.
+
+    uvloop closes the descriptor and then the file as well, when the number may be another thread's already.
+    """
+    closes_it_itself = type(asyncio.get_running_loop()).__module__.partition(".")[0] == "uvloop"
+    return cast(IO[bytes], os.fdopen(fd, mode, 0, closefd=not closes_it_itself))
+
+
 class _PosixChild:
     """A child of `subprocess`, its pipes on the loop and its end heard of without a thread where Linux allows."""
 
@@ -128,7 +136,7 @@ class _PosixChild:
         self._popen = popen
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._files = list(pipes.ours)
+        self._fds = list(pipes.ours)
         """Those that no transport owns yet."""
         self._transports: list[asyncio.BaseTransport] = []
         self._pidfd = _open_pidfd(popen.pid)
@@ -140,10 +148,11 @@ class _PosixChild:
     async def connect(self) -> asyncio.WriteTransport:
         # Shielded, since it is not clear who owns a descriptor when this is cancelled half-way. It does not wait.
         with anyio.CancelScope(shield=True):
-            writer, _ = await self._loop.connect_write_pipe(lambda: _Pipe(self._owner, 0), self._files.pop(0))
+            writer, _ = await self._loop.connect_write_pipe(lambda: _Pipe(self._owner, 0), lent(self._fds.pop(0), "wb"))
             self._transports.append(writer)
             for fd in (1, 2):
-                reader, _ = await self._loop.connect_read_pipe(partial(_Pipe, self._owner, fd), self._files.pop(0))
+                pipe = lent(self._fds.pop(0), "rb")
+                reader, _ = await self._loop.connect_read_pipe(partial(_Pipe, self._owner, fd), pipe)
                 self._transports.append(reader)
         return writer
 
@@ -158,8 +167,8 @@ class _PosixChild:
     def release(self) -> None:
         for transport in self._transports:
             transport.close()
-        for file in self._files:
-            file.close()
+        for fd in self._fds:
+            os.close(fd)
         self._close_pidfd()
 
     def _exited(self) -> None:
@@ -211,6 +220,12 @@ class _Pipe(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._owner.pipe_data_received(self._fd, data)
 
+    def pause_writing(self) -> None:
+        self._owner.pipe_is_full(True)
+
+    def resume_writing(self) -> None:
+        self._owner.pipe_is_full(False)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.pipe_connection_lost(self._fd)
 
@@ -235,6 +250,12 @@ class _WindowsChild(asyncio.SubprocessProtocol):
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         self._owner.pipe_connection_lost(fd)
+
+    def pause_writing(self) -> None:
+        self._owner.pipe_is_full(True)
+
+    def resume_writing(self) -> None:
+        self._owner.pipe_is_full(False)
 
     def process_exited(self) -> None:
         self._owner.process_exited(self._transport.get_returncode() or 0)

@@ -16,11 +16,14 @@ import anyio
 from ..errors import ConnectionLost, Hopeless, ServerError, StartFailed
 from ..relay.peers import Buffer
 from . import process
-from .channel import End, Graces, Intake, Output
+from .channel import End, Graces, Intake, Output, nobody
 from .launch import launch
 
 MOST_BUFFERED: Final = 64 * 1024 * 1024
 """Bytes that may wait for a child that does not read its stdin."""
+
+CHOKED_FROM: Final = 256 * 1024
+"""Bytes that wait for a child from which on it gets no more calls until it has read them."""
 
 _FAREWELL: Final = 1024 * 1024
 """Bytes that a child may print after it was told to end; one that goes on is cut off, or reading would never stop."""
@@ -88,6 +91,7 @@ class Child:
         self._server = server
         self._intake = intake
         self._output = output
+        self.choked: Callable[[bool], None] = nobody
         self._stderr = _Lines(output)
         self._end = End()
         self._closing = False
@@ -126,6 +130,11 @@ class Child:
     def connected(self, stdin: asyncio.WriteTransport) -> None:
         """Its stdin can be written to."""
         self._stdin = stdin
+        if not stdin.is_closing():  # it may have ended already
+            stdin.set_write_buffer_limits(high=CHOKED_FROM)
+
+    def pipe_is_full(self, full: bool) -> None:
+        self.choked(full)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == 1:
@@ -136,6 +145,8 @@ class Child:
             self._stderr.feed(data)
 
     def pipe_connection_lost(self, fd: int) -> None:
+        if fd != 2:
+            self.choked(True)  # what is sent from now on would be lost
         if fd == 1:
             self._intake.end()
             # Its exit says more than the end of its pipe, and mostly comes right behind.
@@ -149,6 +160,7 @@ class Child:
     def process_exited(self, code: int) -> None:
         self.code = code
         self.exited.set()
+        self.choked(True)
         # What it wrote last may still be in the pipes, which end now unless somebody else holds them.
         asyncio.get_running_loop().call_later(_LAST_WORDS / 4, self._note_end, "")
 

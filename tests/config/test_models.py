@@ -10,7 +10,8 @@ from tests.config.files import loaded, server, servers
 def test_an_entry_has_these_values_unless_it_says_otherwise(tmp_path: Path) -> None:
     entry = server(tmp_path, {"command": "x"}).entry
     assert entry.enabled
-    assert (entry.call_timeout, entry.start_timeout) == (300.0, 30.0)
+    assert (entry.call_timeout, entry.start_timeout, entry.call_maximum) == (300.0, 30.0, 3600.0)
+    assert (entry.max_running, entry.max_queued, entry.trust_hints) == (64, 256, False)
     assert (entry.args, entry.env, entry.cwd, entry.headers, entry.inherit_env) == ((), {}, None, {}, ())
     assert (entry.tools.allow, entry.tools.deny, entry.tools.rename, entry.tools.describe) == (None, (), {}, {})
 
@@ -31,6 +32,10 @@ def test_the_file_says_it_in_camel_case(tmp_path: Path) -> None:
                     "command": "x",
                     "callTimeout": 1.5,
                     "startTimeout": 2,
+                    "callMaximum": 20,
+                    "maxRunning": 1,
+                    "maxQueued": 0,
+                    "trustHints": True,
                     "inheritEnv": ["LANG"],
                     "tools": {"allow": ["a*"], "deny": ["ab"], "rename": {"a": "b"}, "describe": {"a": "An a."}},
                 }
@@ -47,6 +52,7 @@ def test_the_file_says_it_in_camel_case(tmp_path: Path) -> None:
     )
     entry = config.servers[0].entry
     assert (entry.call_timeout, entry.start_timeout, entry.inherit_env) == (1.5, 2.0, ("LANG",))
+    assert (entry.call_maximum, entry.max_running, entry.max_queued, entry.trust_hints) == (20.0, 1, 0, True)
     assert (entry.tools.allow, entry.tools.deny) == (("a*",), ("ab",))
     assert (entry.tools.rename, entry.tools.describe) == ({"a": "b"}, {"a": "An a."})
     assert config.proxy == ProxySettings(

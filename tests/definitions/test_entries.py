@@ -265,3 +265,25 @@ def test_a_tool_that_says_nothing_of_tasks_stays() -> None:
     _, found, _ = definitions.read("tools", Raw(entry("tools")))
     assert found is not None
     assert definitions.without_task_support(found) == found
+
+
+@pytest.mark.parametrize(
+    ("annotations", "harmless"),
+    [
+        (b'{"readOnlyHint":true}', True),
+        (b'{"idempotentHint":true,"destructiveHint":true}', True),
+        (b'{"title":"t","readOnlyHint": true }', True),
+        (b'{"readOnlyHint":false,"idempotentHint":false}', False),
+        (b'{"readOnlyHint":"true"}', False),
+        (b'{"readOnlyHint":1}', False),
+        (b'{"destructiveHint":false}', False),
+        (b"{}", False),
+        (b"null", False),
+        (b"[true]", False),
+        (None, False),
+    ],
+)
+def test_only_a_tool_that_says_so_does_no_harm_twice(annotations: bytes | None, harmless: bool) -> None:
+    tool = entry("tools", b'"annotations":' + annotations if annotations is not None else b"")
+    raw = {name: Raw(value) for name, value in members(tool).items()}
+    assert definitions.is_harmless(raw) is harmless

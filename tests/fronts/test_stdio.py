@@ -2,23 +2,32 @@
 
 import os
 import pty
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
+from proxy.events import NotificationsDropped
+from proxy.fronts import stdio
+from proxy.fronts.stdio import StandardStreams, StdioFront
+from proxy.relay import Target
+from proxy.relay.peers import Limits
 from tests.support import servers
 from tests.support.client import PATIENCE
 from tests.support.manifold import RUN, Manifold, running, tools_until, write_config
 from tests.support.message import Message
 from tests.support.processes import eventually, marked, new_mark, nothing_left
+from tests.support.stage import Stage
 
 SESSION = (
     b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},'
@@ -326,3 +335,172 @@ def test_a_signal_while_it_starts_leaves_nothing(gate: Path, tmp_path: Path) -> 
             hub.child.process.send_signal(signal.SIGTERM)
             assert hub.child.wait_for_exit() == 0
             eventually(lambda: not marked(mark), lambda: marked(mark))
+
+
+# A client that does not read
+
+
+class Streams(StandardStreams):
+    """Others than the process's own."""
+
+    def __init__(self, stdin: int, stdout: int) -> None:
+        self.stdin, self.stdout = stdin, stdout
+
+
+class Reluctant:
+    """A client that reads when it is told to. `sent` counts its requests, `lines` those of what it `heard`."""
+
+    def __init__(self, *, one_socket: bool) -> None:
+        self.stage = Stage()
+        if one_socket:
+            ours, theirs = socket.socketpair()
+            streams = Streams(os.dup(theirs.fileno()), theirs.detach())
+            self._reading, self._writing = os.dup(ours.fileno()), ours.detach()
+        else:
+            stdin, self._writing = os.pipe()
+            self._reading, stdout = os.pipe()
+            streams = Streams(stdin, stdout)
+        for fd in (self._reading, self._writing):
+            os.set_blocking(fd, False)
+        self.front = StdioFront(self.stage.pump, streams, "test")
+        [self.session] = self.stage.relay._state.sessions
+        self._unsent = b""
+        self.sent = 0
+        self.heard = bytearray()
+        self.lines = 0
+
+    async def write(self, lines: int) -> bool:
+        """Write so many requests; False if they are not taken, in very many turns of the loop."""
+        self._unsent += b"".join(PING % number for number in range(self.sent, self.sent + lines))
+        self.sent += lines
+        refused = 0
+        while self._unsent and refused < TURNS:
+            await anyio.lowlevel.checkpoint()
+            try:
+                self._unsent = self._unsent[os.write(self._writing, self._unsent[:65536]) :]
+                refused = 0
+            except BlockingIOError:
+                refused += 1
+        return not self._unsent
+
+    async def read_until(self, check: Callable[[], bool]) -> None:
+        with anyio.fail_after(PATIENCE):
+            while not check():
+                await anyio.lowlevel.checkpoint()
+                await self.write(0)
+                with suppress(BlockingIOError):
+                    data = os.read(self._reading, 1 << 20)
+                    self.heard += data
+                    self.lines += data.count(b"\n")
+
+    @property
+    def answers(self) -> list[int]:
+        """The ids of the answers so far, in order."""
+        return [int(id) for id in re.findall(rb'"id":(\d+),"result"', self.heard)]
+
+    def knows(self, answer: int) -> bool:
+        """Whether the newest answer is this one."""
+        return self.heard.rpartition(b'"id":')[2].startswith(b"%d," % answer)
+
+    def close(self) -> None:
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+@asynccontextmanager
+async def reluctant(*, one_socket: bool = False) -> AsyncIterator[Reluctant]:
+    """A client that is served."""
+    client = Reluctant(one_socket=one_socket)
+    async with anyio.create_task_group() as tasks:
+        await client.front.open()
+        tasks.start_soon(client.front.serve)
+        try:
+            yield client
+        finally:
+            client.close()
+            with anyio.fail_after(PATIENCE, shield=True):
+                await client.front._gone.wait()
+                writer = client.front._writer
+                if isinstance(writer, stdio._Writer) and writer._transport is not None:
+                    writer._transport.abort()  # a process just ends; this one goes on
+                await writer.closed.wait()
+            client.stage.pump.close()
+
+
+PING = b'{"jsonrpc":"2.0","id":%d,"method":"ping"}\n'
+TURNS = 300
+on_either = pytest.mark.parametrize("one_socket", [False, True], ids=["pipes", "socket"])
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+    ],
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@on_either
+async def test_a_client_that_writes_100_000_requests_before_it_reads_gets_all_answers_in_order(
+    one_socket: bool,
+) -> None:
+    async with reluctant(one_socket=one_socket) as client:
+        assert await client.write(100_000)
+        await client.read_until(lambda: client.lines == 100_000)
+        assert client.answers == list(range(100_000))
+
+
+@on_either
+async def test_requests_are_not_read_while_too_much_waits_and_go_on_afterwards(
+    one_socket: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stdio, "CHOKED_FROM", 50_000)
+    monkeypatch.setattr(stdio, "HELD_FROM", 200_000)
+    async with reluctant(one_socket=one_socket) as client:
+        assert not await client.write(100_000), "it is held"
+        taken = client.session.received
+        assert taken < 1_500_000
+        assert client.session.sent < 2_000_000
+        await client.read_until(lambda: client.lines == 100_000)
+        assert client.answers == list(range(100_000))
+        assert client.session.received > taken
+
+
+async def test_a_client_that_never_reads_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stdio, "CHOKED_FROM", 50_000)
+    monkeypatch.setattr(stdio, "GIVEN_UP_FROM", 200_000)
+    async with reluctant() as client:
+        with suppress(BrokenPipeError):
+            await client.write(50_000)
+        with anyio.fail_after(PATIENCE):
+            while client.session in client.stage.relay._state.sessions:
+                await anyio.lowlevel.checkpoint()
+
+
+@on_either
+async def test_notifications_for_a_client_that_does_not_read_take_bounded_memory(one_socket: bool) -> None:
+    async with reluctant(one_socket=one_socket) as client:
+        stage = client.stage
+        stage.relay.add_target(Target("one", "one", Limits()))
+        link = stage.relay.open_link("one")
+        stage.pump.do(stage.relay.ready, link, capabilities={}, now=stage.pump.now())
+        os.write(client._writing, SESSION.splitlines(keepends=True)[0] + SESSION.splitlines(keepends=True)[1])
+        await client.read_until(lambda: b"\n" in client.heard)
+        await client.write(1)
+        log = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"%b"}}\n'
+        intake = stage.pump.server_intake(link)
+        for _ in range(20):
+            intake.data(log % (b"x" * 1000) * 1000)
+            while intake.is_behind:
+                await anyio.lowlevel.checkpoint()
+            await client.write(1)
+        await client.read_until(lambda: client.knows(20))
+        assert len(client.heard) < 4_000_000, "of twenty megabytes"
+        assert client.answers == [1, *range(21)]
+        await client.read_until(lambda: bool(stage.of(NotificationsDropped)))
+        [dropped] = stage.of(NotificationsDropped)
+        await client.write(1)
+        await client.read_until(lambda: client.knows(21))
+        assert client.heard.count(b"notifications/message") + dropped.number == 20_000

@@ -1,11 +1,17 @@
 """Calls: each begins once, reaches its owner alone, and ends exactly once."""
 
+import json
+from typing import Any
+
 import pytest
 
 from proxy.errors import INTERNAL_ERROR, INVALID_PARAMS, REQUEST_TIMED_OUT, SERVER_UNAVAILABLE
 from proxy.events import CallFinished, RequestFinished
+from proxy.relay.breaker import TIMEOUTS
+from proxy.relay.peers import Limits
 from proxy.relay.refusals import LONGEST_WAIT
-from tests.support.relay import World, call, dump, ids, message
+from tests.support.message import Message
+from tests.support.relay import Client, Server, World, call, dump, ids, message
 
 REFUSED = {"origin": "mcp-manifold", "delivered": "no"}
 
@@ -682,3 +688,437 @@ def test_a_call_of_a_prompt_or_a_resource_is_told_as_another_event() -> None:
         (RequestFinished, "prompts/get", "p"),
         (CallFinished, "tools/call", "t"),
     ]
+
+
+# Only so many at a time
+
+
+def limited(**limits: Any) -> tuple[World, Server, Client]:
+    """A server of one tool, `git__a`, with these limits, and a client."""
+    world = World("git")
+    world.targets["git"].limits = Limits(**limits)
+    return world, world.start("git", "a"), world.client()
+
+
+def start_calls(client: Client, count: int, first: int = 0) -> None:
+    client.send(*(call(b"%d" % number, "git__a", b"%d" % number) for number in range(first, first + count)))
+
+
+def arguments_of(requests: list[Message]) -> list[int]:
+    """Which of the calls of `start_calls` these are."""
+    return [request.params["arguments"] for request in requests]
+
+
+def test_the_65th_call_waits_and_is_sent_when_one_ends_in_turn() -> None:
+    world, git, client = limited()
+    start_calls(client, 70)
+    running = git.requests("tools/call")
+    assert arguments_of(running) == list(range(64))
+    git.answer(running[5])
+    git.fail(running[60])
+    client.cancel(b"20")
+    assert arguments_of(git.requests("tools/call")) == [64, 65, 66]
+    assert ids(client.heard()) == [b"5", b"60"]
+    assert world.relay.in_flight() == [("git", 64)]
+
+
+def test_a_broken_answer_and_a_time_out_make_room_too() -> None:
+    world, git, client = limited(running=1, call=5)
+    start_calls(client, 3)
+    [first] = git.requests("tools/call")
+    git.answer(first, b"[]")
+    assert arguments_of(git.requests("tools/call")) == [1]
+    world.pass_time(4)
+    start_calls(client, 1, first=3)
+    world.pass_time(1)
+    assert arguments_of(git.requests("tools/call")) == [3], "the time of the third one is over, too"
+    assert world.outcomes == ["error", "timeout", "timeout"]
+
+
+def test_the_257th_call_that_would_wait_is_refused_at_once() -> None:
+    world, git, client = limited()
+    start_calls(client, 64 + 256)
+    assert client.heard() == []
+    start_calls(client, 1, first=1000)
+    error = client.one().error
+    assert error["code"] == SERVER_UNAVAILABLE
+    assert error["data"] == {**REFUSED, "server": "git", "retryAfterMs": 10_000}
+    assert "64 calls running" in error["message"]
+    assert "256 more wait" in error["message"]
+    assert len(git.requests("tools/call")) == 64
+    client.leave()
+    world.assert_at_rest()
+
+
+def test_a_call_waits_10_seconds_for_its_turn_and_is_not_sent_then() -> None:
+    world, git, client = limited(running=1)
+    start_calls(client, 2)
+    [first] = git.requests("tools/call")
+    world.pass_time(9.9)
+    assert client.heard() == []
+    world.pass_time(0.1)
+    error = client.one().error
+    assert error["data"] == {**REFUSED, "server": "git", "retryAfterMs": 10_000}
+    assert "waited 10 s and was not sent" in error["message"]
+    git.answer(first)
+    assert git.requests("tools/call") == []
+    world.pass_time(0)
+    world.assert_at_rest()
+
+
+def test_one_deadline_covers_waiting_and_running() -> None:
+    world, git, client = limited(running=1, call=12)
+    start_calls(client, 1)
+    [first] = git.requests("tools/call")
+    world.pass_time(1)
+    start_calls(client, 1, first=1)
+    world.pass_time(8)
+    git.answer(first)
+    assert len(git.requests("tools/call")) == 1
+    client.heard()
+    world.pass_time(3.9)
+    assert client.heard() == []
+    world.pass_time(0.1)
+    [answer] = client.heard()
+    assert answer.error["code"] == REQUEST_TIMED_OUT
+    assert answer.error["data"]["delivered"] == "maybe"
+    assert "`callTimeout`" in answer.error["message"]
+
+
+def test_a_call_that_may_take_less_than_the_queue_waits_no_longer_than_it_may_take() -> None:
+    world, git, client = limited(running=1, call=3)
+    client.send(call(b"1", "git__a", meta=b'{"progressToken":7}'))
+    start_calls(client, 1, first=2)
+    world.pass_time(2)
+    progress(git, git.one())
+    client.heard()
+    world.pass_time(1)
+    error = client.one().error
+    assert error["code"] == REQUEST_TIMED_OUT
+    assert error["data"] == {**REFUSED, "server": "git"}
+
+
+def test_what_waits_for_the_end_of_a_task_takes_nobodys_place() -> None:
+    world = World("git")
+    world.targets["git"].limits = Limits(running=1, queued=0)
+    git = world.start("git", "a", tasks={"requests": {"tools": {"call": {}}}})
+    client = world.client()
+    begun = client.call("tools/call", git, b'{"name":"git__a","arguments":{},"task":{}}')
+    git.answer(begun, b'{"task":{"taskId":"t","status":"working"}}')
+    client.heard()
+    waiting = client.call("tasks/result", git, b'{"taskId":"t"}', b"2")
+    start_calls(client, 1, first=3)
+    [running] = git.requests("tools/call")
+    git.answer(waiting)
+    start_calls(client, 1, first=4)
+    assert ids(client.heard()) == [b"2", b"4"], "one runs, so there is no room for another"
+    client.call("tasks/result", git, b'{"taskId":"t"}', b"5")
+    client.cancel(b"5")
+    git.answer(running)
+    client.heard()
+    start_calls(client, 1, first=6)
+    assert arguments_of(git.requests("tools/call")) == [6]
+    start_calls(client, 1, first=7)
+    assert ids(client.heard()) == [b"7"]
+
+
+def test_calls_of_other_servers_do_not_wait_for_a_full_one() -> None:
+    world = World("git", "time")
+    world.targets["git"].limits = Limits(running=1)
+    world.start("git", "a")
+    time, client = world.start("time", "now"), world.client()
+    start_calls(client, 5)
+    time.answer(client.call("tools/call", time, b'{"name":"time__now"}', b"9"))
+    assert ids(client.heard()) == [b"9"]
+
+
+def test_a_call_that_waits_can_be_cancelled_and_its_place_is_free() -> None:
+    _, git, client = limited(running=1, queued=1)
+    start_calls(client, 2)
+    client.cancel(b"1")
+    start_calls(client, 1, first=2)
+    assert client.heard() == []
+    [first] = git.requests("tools/call")
+    git.answer(first)
+    assert arguments_of(git.requests("tools/call")) == [2]
+
+
+def test_calls_that_wait_for_a_connection_go_in_turn_and_only_so_many_at_once() -> None:
+    world, git, client = limited(running=2, queued=5)
+    world.lose(git)
+    world.away("git", "it exited", coming=True)
+    start_calls(client, 6)
+    error = client.one().error
+    assert "is away (it exited), and 5 more wait" in error["message"]
+    world.away("git", "it exited again", coming=True)
+    again = world.connect("git")
+    running = again.requests("tools/call")
+    assert arguments_of(running) == [0, 1]
+    for answered in running:
+        again.answer(answered)
+    assert arguments_of(again.requests("tools/call")) == [2, 3]
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_server_that_is_full_or_hangs_does_not_hide_what_another_one_knows(hangs: bool) -> None:
+    world = World("bad", "good", call_timeout=60)
+    bad, good = world.start("bad", "a", resources={}), world.start("good", resources={})
+    world.targets["bad"].limits = Limits(running=TIMEOUTS, queued=0, call=60)
+    client = world.client()
+    client.send(*(call(b'"%d"' % number, "bad__a") for number in range(TIMEOUTS)))
+    world.pass_time(60 if hangs else 1)
+    client.heard()
+    client.send(message("resources/read", b'{"uri":"test://x"}', b"1"))
+    good.answer(good.one(), b'{"contents":[]}')
+    assert client.one().result == {"contents": []}
+    assert all(heard.method != "resources/read" for heard in bad.heard())
+
+
+def test_whoever_waited_in_vain_at_a_full_server_asks_the_next_one() -> None:
+    world = World("full", "good", call_timeout=60)
+    world.start("full", "a", resources={})
+    good, client = world.start("good", resources={}), world.client()
+    world.targets["full"].limits = Limits(running=1, call=60)
+    client.send(call(b"1", "full__a"), message("resources/read", b'{"uri":"test://x"}', b"2"))
+    assert good.heard() == []
+    world.pass_time(LONGEST_WAIT)
+    good.answer(good.one(), b'{"contents":[]}')
+    assert client.one().result == {"contents": []}
+
+
+# A server that does not read
+
+
+def test_a_server_that_does_not_read_gets_no_calls_until_it_reads_again() -> None:
+    world, git, client = limited()
+    start_calls(client, 1)
+    [before] = git.requests("tools/call")
+    world.do(world.relay.choke, git.link, True, world.now)
+    start_calls(client, 3, first=1)
+    git.answer(before)
+    assert git.heard() == []
+    assert ids(client.heard()) == [b"0"]
+    world.do(world.relay.choke, git.link, False, world.now)
+    assert arguments_of(git.requests("tools/call")) == [1, 2, 3]
+
+
+def test_a_call_does_not_wait_for_ever_for_a_server_to_read() -> None:
+    world, git, client = limited()
+    world.do(world.relay.choke, git.link, True, world.now)
+    start_calls(client, 1)
+    world.pass_time(LONGEST_WAIT)
+    error = client.one().error
+    assert "does not read its input" in error["message"]
+    assert error["data"] == {**REFUSED, "server": "git", "retryAfterMs": 10_000}
+    world.do(world.relay.choke, git.link, False, world.now)
+    assert git.heard() == []
+    world.assert_at_rest()
+
+
+# Progress
+
+
+def progress(server: Server, request: Message) -> None:
+    token = dump(request.params["_meta"]["progressToken"])
+    server.send(message("notifications/progress", b'{"progressToken":' + token + b',"progress":1}'))
+
+
+def test_with_each_progress_the_time_of_a_call_runs_anew_up_to_its_maximum() -> None:
+    world, git, client = limited(call=10, longest=25)
+    client.send(call(b"1", "git__a", meta=b'{"progressToken":7}'))
+    request = git.one()
+    for _ in range(3):
+        world.pass_time(8)
+        progress(git, request)
+        assert client.one().method == "notifications/progress"
+    world.pass_time(0.9)
+    assert client.heard() == []
+    world.pass_time(0.1)
+    error = client.one().error
+    assert error["code"] == REQUEST_TIMED_OUT
+    assert "within 25 s" in error["message"]
+    assert "`callMaximum`" in error["message"]
+    world.assert_at_rest()
+
+
+def test_a_call_whose_progress_ends_has_its_time_from_there() -> None:
+    world, git, client = limited(call=10, longest=100)
+    client.send(call(b"1", "git__a", meta=b'{"progressToken":7}'))
+    request = git.one()
+    world.pass_time(6)
+    progress(git, request)
+    client.heard()
+    world.pass_time(9.9)
+    assert client.heard() == []
+    world.pass_time(0.1)
+    assert "`callTimeout`" in client.one().error["message"]
+
+
+def test_progress_of_one_call_gives_no_other_more_time() -> None:
+    world, git, client = limited(call=10)
+    client.send(*(call(id, "git__a", meta=b'{"progressToken":%b}' % id) for id in (b"1", b"2")))
+    first, _ = git.heard()
+    world.pass_time(9)
+    progress(git, first)
+    client.heard()
+    world.pass_time(1)
+    assert ids(client.heard()) == [b"2"]
+
+
+# Once more
+
+
+def undelivered(world: World, server: Server, request: Message) -> None:
+    """The transport could not send a request, and ends for that."""
+    assert request.id is not None
+    world.do(world.relay.undelivered, server.link, request.id, "no connection", world.now)
+    world.lose(server, "no connection to http://x")
+    world.away("git", "no connection; it is being tried again", coming=True)
+
+
+def test_a_call_that_never_left_is_sent_once_more_when_the_server_is_back() -> None:
+    world, first, client = limited()
+    start_calls(client, 1)
+    undelivered(world, first, first.one())
+    world.pass_time(LONGEST_WAIT - 1)
+    assert client.heard() == []
+    second = world.connect("git")
+    request = second.one()
+    assert arguments_of([request]) == [0]
+    second.answer(request)
+    assert client.one().result == {"content": []}
+    assert world.outcomes == ["ok"]
+    world.assert_at_rest()
+
+
+def test_a_call_that_never_left_twice_is_refused_and_was_not_done() -> None:
+    world, first, client = limited()
+    start_calls(client, 1)
+    undelivered(world, first, first.one())
+    second = world.connect("git")
+    undelivered(world, second, second.one())
+    error = client.one().error
+    assert error["data"] == {**REFUSED, "server": "git"}
+    assert "no connection" in error["message"]
+    assert world.connect("git").heard() == []
+    world.assert_at_rest()
+
+
+def test_a_call_that_was_sent_the_second_time_and_is_lost_then_is_not_sent_a_third_time() -> None:
+    world, first, client = limited()
+    start_calls(client, 1)
+    undelivered(world, first, first.one())
+    second = world.connect("git")
+    second.heard()
+    world.lose(second)
+    assert client.one().error["data"]["delivered"] == "maybe"
+    assert world.connect("git").heard() == []
+    world.assert_at_rest()
+
+
+def test_a_call_that_never_left_waits_10_seconds_from_then_on_within_its_own_time() -> None:
+    world, git, client = limited(call=100)
+    start_calls(client, 1)
+    request = git.one()
+    world.pass_time(30)
+    undelivered(world, git, request)
+    world.pass_time(9.9)
+    assert client.heard() == []
+    world.pass_time(0.1)
+    error = client.one().error
+    assert error["data"]["delivered"] == "no"
+    assert "within 10 s" in error["message"]
+    world.assert_at_rest()
+
+
+def test_a_call_that_never_left_is_refused_where_its_server_does_not_come_back() -> None:
+    world, git, client = limited()
+    start_calls(client, 1)
+    request = git.one()
+    world.targets["git"].coming = False
+    world.do(world.relay.undelivered, git.link, request.id or b"", "no connection", world.now)
+    assert client.one().error["data"] == {**REFUSED, "server": "git"}
+
+
+def test_nothing_is_sent_again_after_a_time_out() -> None:
+    world, git, client = limited(call=5)
+    start_calls(client, 1)
+    request = git.one()
+    world.pass_time(5)
+    assert client.one().error["data"]["delivered"] == "maybe"
+    git.heard()
+    undelivered(world, git, request)
+    assert world.connect("git").heard() == []
+    world.assert_at_rest()
+
+
+def test_calls_that_come_meanwhile_do_not_go_to_a_connection_that_is_over() -> None:
+    world, first, client = limited()
+    start_calls(client, 2)
+    asked = first.requests("tools/call")
+    world.do(world.relay.undelivered, first.link, asked[0].id or b"", "no connection", world.now)
+    start_calls(client, 1, first=2)
+    first.answer(asked[1])
+    assert first.heard() == []
+    world.lose(first)
+    assert arguments_of(world.connect("git").requests("tools/call")) == [0, 2]
+
+
+def test_a_server_that_speaks_as_we_do_is_taken_at_its_word_and_asked_no_second_time() -> None:
+    """It may be another one of us, and say so of a server of its own."""
+    world, git, client = limited()
+    start_calls(client, 1)
+    error = b'{"code":-1,"message":"x","data":{"origin":"mcp-manifold","server":"git","delivered":"no"}}'
+    git.fail(git.one(), error)
+    assert client.one().error == json.loads(error)
+    assert git.heard() == []
+    world.assert_at_rest()
+
+
+HARMLESS = (
+    (b'{"readOnlyHint":true}', True),
+    (b'{"idempotentHint":true}', True),
+    (b'{"destructiveHint":false}', False),
+    (b'{"readOnlyHint":false}', False),
+)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize(("hints", "harmless"), HARMLESS)
+def test_what_may_have_been_done_is_sent_again_only_where_hints_are_trusted_and_say_that_it_does_no_harm(
+    hints: bytes, harmless: bool, trusted: bool
+) -> None:
+    world, first, client = limited(repeats=trusted)
+    tool = b'{"name":"a","inputSchema":{"type":"object"},"annotations":' + hints + b"}"
+    world.list_more("git", tools=[tool])
+    start_calls(client, 1)
+    first.heard()
+    world.lose(first)
+    second = world.connect("git")
+    if not (trusted and harmless):
+        assert client.one().error["data"]["delivered"] == "maybe"
+        assert second.heard() == []
+        return
+    assert client.heard() == []
+    second.one()
+    world.lose(second)
+    assert client.one().error["data"]["delivered"] == "maybe"
+    assert world.connect("git").heard() == []
+    world.assert_at_rest()
+
+
+@pytest.mark.parametrize("end", ["time", "given up", "retired"])
+def test_a_call_that_waits_to_be_sent_again_may_have_been_done_however_it_ends(end: str) -> None:
+    world, git, client = limited(repeats=True)
+    world.list_more("git", tools=[b'{"name":"a","inputSchema":{},"annotations":{"readOnlyHint":true}}'])
+    start_calls(client, 1)
+    world.lose(git)
+    assert client.heard() == []
+    if end == "time":
+        world.pass_time(LONGEST_WAIT)
+    elif end == "given up":
+        world.away("git", "no such command")
+    else:
+        world.retire("git")
+    assert client.one().error["data"]["delivered"] == "maybe"
+    world.assert_at_rest()

@@ -10,6 +10,7 @@ from proxy.events import RequestFinished
 from proxy.relay import Session, Target
 from proxy.relay.calls import MAYBE_OWNER_WAIT
 from proxy.relay.methods import MOST_REMEMBERED, Methods
+from proxy.relay.peers import Limits
 from proxy.relay.state import State
 from proxy.relay.subscriptions import Subscriptions
 from proxy.relay.tasks import Tasks
@@ -781,7 +782,7 @@ def test_each_request_ends_once_whatever_happens_in_the_middle_of_it(method: str
 
 def test_of_very_many_uris_that_were_found_the_oldest_are_forgotten() -> None:
     state = State(lambda event: None, 10.0, 1000, "hub", "1")
-    state.targets["a"] = Target("a", "a", 5.0)
+    state.targets["a"] = Target("a", "a", Limits(call=5.0))
     methods = Methods(state, Tasks(), Subscriptions())
     session = Session([], "s")
     find = methods.get("resources/read")

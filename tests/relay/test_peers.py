@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from proxy.relay.peers import LARGE, LEVELS, Batch, Buffer, Link, Peer, Reply, Session, Target
+from proxy.relay.peers import LARGE, LEVELS, Batch, Buffer, Limits, Link, Peer, Reply, Session, Target
 
 
 def delivered(peer: Peer) -> list[bytes]:
@@ -127,7 +127,7 @@ def test_an_abandoned_request_is_not_answered_to_anybody() -> None:
 
 
 def test_peers_show_what_they_wait_for() -> None:
-    session, link, target = Session([], "s"), Link([], "git"), Target("git", "git", 5.0)
+    session, link, target = Session([], "s"), Link([], "git"), Target("git", "git", Limits(call=5.0))
     link.ask("ping", b"", lambda reply: None)
     assert repr(session) == "<Session s new calls=0 lists=0>"
     assert repr(link) == "<Link git calls=0 asks=1 next=1>"

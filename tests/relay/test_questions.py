@@ -12,7 +12,8 @@ from proxy.errors import (
     SERVER_UNAVAILABLE,
 )
 from proxy.events import CallFinished, QuestionFinished
-from proxy.relay.calls import HAUNTS
+from proxy.relay.ghosts import HAUNTS
+from proxy.relay.peers import Limits
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, call, dump, hello, ids, message
 
@@ -771,7 +772,7 @@ def test_a_client_can_not_cancel_what_it_was_asked() -> None:
 
 def test_a_client_that_does_not_answer_is_waited_for_a_bounded_time_and_told_when_it_is_over() -> None:
     world, a, client = one()
-    world.targets["a"].ask_timeout = 20
+    world.targets["a"].limits = Limits(ask=20)
     asked = a.ask("elicitation/create", client, FORM, b"5")
     world.pass_time(19.9)
     assert a.heard() == client.heard() == []
@@ -791,7 +792,7 @@ def test_a_client_that_does_not_answer_is_waited_for_a_bounded_time_and_told_whe
 @pytest.mark.parametrize("end", ["answer", "error", "cancel", "time-out"])
 def test_the_time_that_a_client_takes_to_answer_is_not_taken_from_its_call(end: str) -> None:
     world, a, client = one(call_timeout=30)
-    world.targets["a"].ask_timeout = 1000
+    world.targets["a"].limits = Limits(call=30, ask=1000)
     sent = busy(client, a, b"1")
     world.pass_time(20)
     asked = a.ask("elicitation/create", client, FORM, b"5")

@@ -13,8 +13,10 @@ from proxy.errors import (
     SERVER_UNAVAILABLE,
 )
 from proxy.events import RequestFinished
+from proxy.relay.breaker import TIMEOUTS
+from proxy.relay.peers import Limits
 from proxy.relay.refusals import LONGEST_WAIT
-from tests.support.relay import Client, Server, World, dump, message
+from tests.support.relay import Client, Server, World, call, dump, message
 
 METHODS: dict[str, Any] = {
     "tools/call": {"name": "a__x"},
@@ -151,3 +153,71 @@ def test_what_a_server_can_not_do_is_refused_by_name_and_capability() -> None:
     for said in ("'a'", "resources/unsubscribe", "resources.subscribe"):
         assert said in error["message"]
     assert a.heard() == []
+
+
+# Servers that can't take more
+
+
+def busy(**limits: Any) -> tuple[World, Server, Client]:
+    """A server with these limits that works on as many calls as it may."""
+    world, a, client = listed()
+    world.targets["a"].limits = Limits(**limits)
+    client.send(*(call(b'"%d"' % number, "a__x") for number in range(limits["running"])))
+    a.heard()
+    return world, a, client
+
+
+@every_method
+def test_what_is_beyond_the_queue_is_refused_with_the_limits_and_when_to_try_again(method: str) -> None:
+    _, a, client = busy(running=2, queued=0)
+    client.send(message(method, dump(METHODS[method]), b"1"))
+    error = client.one().error
+    assert error["code"] == SERVER_UNAVAILABLE
+    for said in ("'a'", "2 calls running", "`maxRunning`", "`maxQueued`"):
+        assert said in error["message"]
+    assert error["data"] == {"origin": "mcp-manifold", "server": "a", "delivered": "no", "retryAfterMs": 10_000}
+    assert a.heard() == []
+
+
+@every_method
+def test_what_waited_in_vain_for_its_turn_was_not_sent(method: str) -> None:
+    world, a, client = busy(running=1)
+    client.send(message(method, dump(METHODS[method]), b"1"))
+    world.pass_time(LONGEST_WAIT)
+    error = client.one().error
+    assert error["code"] == SERVER_UNAVAILABLE
+    assert "has 1 calls running" in error["message"]
+    assert error["data"] == {"origin": "mcp-manifold", "server": "a", "delivered": "no", "retryAfterMs": 10_000}
+    assert a.heard() == []
+
+
+@every_method
+def test_a_server_that_leaves_calls_unanswered_is_named_with_when_to_try_again(method: str) -> None:
+    world, a, client = busy(running=TIMEOUTS, call=30)
+    world.pass_time(30)
+    assert len(client.heard()) == TIMEOUTS
+    a.heard()
+    world.pass_time(4)
+    client.send(message(method, dump(METHODS[method]), b"1"))
+    error = client.one().error
+    assert error["code"] == SERVER_UNAVAILABLE
+    assert f"server 'a' left its last {TIMEOUTS} calls unanswered" in error["message"]
+    assert error["data"] == {"origin": "mcp-manifold", "server": "a", "delivered": "no", "retryAfterMs": 6000}
+    assert a.heard() == []
+
+
+@every_method
+def test_what_could_not_be_sent_twice_says_why(method: str) -> None:
+    world, a, client = listed()
+    client.send(message(method, dump(METHODS[method]), b"1"))
+    for _ in range(2):
+        [request] = [heard for heard in a.heard() if heard.method == method]
+        world.do(world.relay.undelivered, a.link, request.id or b"", "no connection (refused)", world.now)
+        world.lose(a, "no connection (refused)")
+        if world.of(RequestFinished):
+            break
+        a = world.connect("a", resources={"subscribe": True}, completions={})
+    error = refused(world, client)
+    assert error["code"] == SERVER_UNAVAILABLE
+    assert "server 'a' could not be reached: no connection (refused)" in error["message"]
+    assert error["data"] == {"origin": "mcp-manifold", "server": "a", "delivered": "no"}

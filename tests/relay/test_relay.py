@@ -3,9 +3,11 @@
 import pytest
 
 from proxy.config.models import ToolRules
+from proxy.events import NotificationsDropped
 from proxy.relay import Target
-from proxy.relay.peers import Reply
-from tests.support.relay import World, call, ids, message
+from proxy.relay.peers import Limits, Reply
+from tests.support.message import Message
+from tests.support.relay import Client, Server, World, call, ids, message
 
 CHANGED = "notifications/tools/list_changed"
 
@@ -199,7 +201,7 @@ def test_a_result_of_ten_megabytes_is_not_copied_into_one_line() -> None:
 @pytest.mark.parametrize("prefix", ["", "g"])
 def test_a_target_may_have_any_prefix(prefix: str) -> None:
     world = World()
-    world.do(world.relay.add_target, Target("git", prefix, 5.0))
+    world.do(world.relay.add_target, Target("git", prefix, Limits(call=5.0)))
     assert list(world.relay.targets) == ["git"]
     client = world.client()
     client.send(call(b"1", f"{prefix}__x"))
@@ -262,11 +264,165 @@ def test_an_entry_that_changed_takes_its_new_limits() -> None:
     world = World("git", call_timeout=30)
     target = world.targets["git"]
     world.lose(world.start("git", "a"))
-    target.adopt(Target("git", "g", 5.0, 7.0))
-    assert (target.prefix, target.call_timeout, target.ask_timeout, target.known) == ("g", 5.0, 7.0, False)
+    target.adopt(Target("git", "g", Limits(call=5.0, ask=7.0)))
+    assert (target.prefix, target.limits, target.known) == ("g", Limits(call=5.0, ask=7.0), False)
     world.start("git", "a")
     client = world.client()
     client.send(call(b"1", "git__a"))
     world.pass_time(5)
     assert ids(client.heard()) == [b"1"]
     world.assert_at_rest()
+
+
+# A client that does not read
+
+LOG = message("notifications/message", b'{"level":"info","data":"%s"}' % (b"x" * 1000))
+UPDATED = "notifications/resources/updated"
+
+
+def choked() -> tuple[World, Server, Client]:
+    """A client that has seen the list of tools and reads no more."""
+    world = World("git")
+    git = world.start("git", "a", logging={}, resources={"subscribe": True})
+    client = world.client()
+    client.tools()
+    world.do(world.relay.choke, client.session, True, world.now)
+    return world, git, client
+
+
+def reads_again(world: World, client: Client) -> list[Message]:
+    world.do(world.relay.choke, client.session, False, world.now)
+    return client.heard()
+
+
+def tell(git: Server, method: str, params: str) -> None:
+    git.send(message(f"notifications/{method}", params.encode()))
+
+
+def test_of_progress_only_the_newest_word_on_each_call_waits_for_a_client_that_does_not_read() -> None:
+    world, git, client = choked()
+    client.send(*(call(id, "git__a", meta=b'{"progressToken":%b}' % id) for id in (b"1", b'"1"')))
+    for number in range(10_000):
+        for token in (1, 2):
+            tell(git, "progress", f'{{"progressToken":{token},"progress":{number}}}')
+    assert client.heard() == []
+    told = reads_again(world, client)
+    assert [heard.params for heard in told] == [
+        {"progressToken": 1, "progress": 9999},
+        {"progressToken": "1", "progress": 9999},
+    ]
+    assert world.of(NotificationsDropped) == []
+
+
+def test_no_progress_comes_after_its_answer() -> None:
+    world, git, client = choked()
+    client.send(*(call(id, "git__a", meta=b'{"progressToken":%b}' % id) for id in (b"1", b"2", b"3")))
+    asked = git.requests("tools/call")
+    for token in (1, 2, 3):
+        tell(git, "progress", f'{{"progressToken":{token},"progress":1}}')
+    git.answer(asked[0])
+    client.cancel(b"2")
+    assert ids(client.heard()) == [b"1"], "an answer is never kept back"
+    assert [heard.params["progressToken"] for heard in reads_again(world, client)] == [3]
+
+
+def test_no_progress_comes_after_the_result_of_its_task() -> None:
+    world = World("git")
+    git = world.start("git", "a", tasks={"requests": {"tools": {"call": {}}}})
+    client = world.client()
+    params = b'{"name":"git__a","task":{},"_meta":{"progressToken":7}}'
+    git.answer(client.call("tools/call", git, params), b'{"task":{"taskId":"t","status":"working"}}')
+    waiting = client.call("tasks/result", git, b'{"taskId":"t"}', b"2")
+    client.heard()
+    world.do(world.relay.choke, client.session, True, world.now)
+    tell(git, "progress", '{"progressToken":1,"progress":1}')
+    git.answer(waiting)
+    assert ids(client.heard()) == [b"2"]
+    assert reads_again(world, client) == []
+
+
+def test_a_changed_list_and_an_updated_resource_are_told_once_when_the_client_reads_again() -> None:
+    world, git, client = choked()
+    for tools in (["b"], ["c"], ["d"]):
+        world.publish("git", *tools)
+    for _ in range(100):
+        tell(git, "resources/updated", '{"uri":"test://a"}')
+        tell(git, "resources/updated", '{"uri":"test://b"}')
+    assert client.heard() == []
+    assert sorted((heard.method, (heard.params or {}).get("uri")) for heard in reads_again(world, client)) == [
+        (UPDATED, "test://a"),
+        (UPDATED, "test://b"),
+        (CHANGED, None),
+    ]
+
+
+def test_log_messages_beyond_a_bound_are_dropped_and_counted_and_a_changed_list_is_not() -> None:
+    world, git, client = choked()
+    for _ in range(5000):
+        git.send(LOG)
+    world.publish("git", "b")
+    told = [heard.method for heard in reads_again(world, client)]
+    kept = told.count("notifications/message")
+    assert 900 < kept < 1100, "1 MiB"
+    assert told[-1] == CHANGED
+    assert world.of(NotificationsDropped) == [NotificationsDropped("s1", "notifications/message", 5000 - kept)]
+    git.send(LOG)
+    assert len(client.heard()) == 1
+    world.do(world.relay.choke, client.session, True, world.now)
+    reads_again(world, client)
+    assert len(world.of(NotificationsDropped)) == 1
+
+
+def test_what_was_dropped_is_told_even_if_the_client_never_reads_again() -> None:
+    world, git, client = choked()
+    for _ in range(2000):
+        git.send(LOG)
+    client.leave()
+    [told] = world.of(NotificationsDropped)
+    assert told.number > 900
+    world.assert_at_rest()
+
+
+def test_answers_reach_a_client_that_does_not_read_and_questions_when_it_does_again() -> None:
+    world = World("git")
+    git = world.start("git", "a")
+    client = world.client(capabilities={"roots": {}})
+    world.do(world.relay.choke, client.session, True, world.now)
+    client.send(call(b"1", "git__a"), call(b"2", "git__a"))
+    first, second = git.requests("tools/call")
+    git.answer(second)
+    git.send(message("roots/list", id=b"7"))
+    git.answer(first)
+    assert ids(client.heard()) == [b"2", b"1"]
+    world.do(world.relay.choke, client.session, False, world.now)
+    assert client.one().method == "roots/list"
+
+
+def test_a_client_that_does_not_read_is_no_concern_of_another_one() -> None:
+    world = World("git")
+    git = world.start("git", "a", logging={})
+    stuck, other = world.client("s1"), world.client("s2")
+    world.do(world.relay.choke, stuck.session, True, world.now)
+    for _ in range(3000):
+        git.send(LOG)
+    assert len(other.heard()) == 3000
+    git.answer(other.call("tools/call", git, b'{"name":"git__a"}'))
+    assert ids(other.heard()) == [b"1"]
+
+
+# A server that can't be reached
+
+
+def test_what_is_said_of_a_request_that_nobody_made_or_of_a_link_that_is_gone_changes_nothing() -> None:
+    world = World("git")
+    git = world.start("git", "a")
+    client = world.client()
+    for id in (b"99", b'"1"', b"null", b"x"):
+        world.do(world.relay.undelivered, git.link, id, "no connection", world.now)
+    world.lose(git)
+    again = world.connect("git")
+    client.send(call(b"1", "git__a"))
+    assert again.one().id == b"1"
+    world.do(world.relay.undelivered, git.link, b"1", "no connection", world.now)
+    assert client.heard() == []
+    assert world.targets["git"].link is again.link

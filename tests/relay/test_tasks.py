@@ -7,7 +7,8 @@ import pytest
 from proxy.errors import INVALID_PARAMS, METHOD_NOT_FOUND, SERVER_UNAVAILABLE
 from proxy.events import QuestionFinished
 from proxy.relay import Session
-from proxy.relay.calls import HAUNTS
+from proxy.relay.ghosts import HAUNTS
+from proxy.relay.peers import Limits
 from proxy.relay.tasks import MOST_KEPT, Tasks
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, dump, message
@@ -726,7 +727,7 @@ def test_progress_of_a_clients_task_ends_with_its_result() -> None:
 @pytest.mark.parametrize("end", ["cancel", "lost", "time-out"])
 def test_a_question_that_is_to_be_a_task_is_given_up_by_cancelling_the_task(end: str) -> None:
     world, [a], client = started("a")
-    world.targets["a"].ask_timeout = 20
+    world.targets["a"].limits = Limits(ask=20)
     asked = a.ask("sampling/createMessage", client, b'{"messages":[],"task":{}}', b"3")
     if end == "cancel":
         a.send(message("notifications/cancelled", b'{"requestId":3}'))

@@ -15,6 +15,8 @@ class Collector:
         self.throttle: Callable[[bool], None] = lambda stop: None
         self.bytes = b""
         self.ended = False
+        self.undeliverable: list[bytes] = []
+        """Ids of requests that never left."""
         self.printed: list[str] = []
         """Lines of stderr."""
         self._changed = anyio.Event()
@@ -26,6 +28,10 @@ class Collector:
     def end(self) -> None:
         assert not self.ended
         self.ended = True
+        self._note()
+
+    def undelivered(self, id: bytes, reason: str) -> None:
+        self.undeliverable.append(id)
         self._note()
 
     def __call__(self, line: str) -> None:

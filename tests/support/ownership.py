@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.relay.calls import HAUNTS
+from proxy.relay.ghosts import HAUNTS
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, dump, message
 from tests.support.spans import members
@@ -17,8 +17,10 @@ from tests.support.spans import members
 NONCE = re.compile(rb"nonce-(\d+)")
 TASK_ID = re.compile(rb'"taskId":"([^"]*)"')
 RELATED = "io.modelcontextprotocol/related-task"
+SUBSCRIBING = ("resources/subscribe", "resources/unsubscribe")
 ANSWERED_BY_THE_RELAY = ("tasks/list", "logging/setLevel", "ping", "completion/complete", "resources/unsubscribe")
 ASKED_BY_THE_RELAY = (
+    "ping",
     "tasks/list",
     "tasks/cancel",
     "logging/setLevel",
@@ -153,7 +155,7 @@ class Company:
         self.readers: dict[str, list[Party]] = {key: [] for key in uris}
         """Who is subscribed to `test://shared` of this server."""
         self.unsure: set[str] = set()
-        """Servers that were asked to end a subscription, and nobody knows whether they did."""
+        """Servers of which nobody knows whether a subscription has ended: it may have begun later."""
         self.heard: list[list[str]] = []
         """By nonce, who heard it."""
         self.words: dict[int, tuple[str, bytes]] = {}
@@ -171,6 +173,11 @@ class Company:
     @property
     def present(self) -> list[Party]:
         return self.clients + self.servers
+
+    @property
+    def takers(self) -> list[str]:
+        """The servers that are sent calls: not those that left too many unanswered."""
+        return [server.name for server in self.servers if not server.server.link.shut_until]
 
     # They come and go
 
@@ -266,6 +273,8 @@ class Company:
         """Somebody answers what it was asked, with a `result`, an `error`, or where it can a `task`."""
         party, request = job.worker, job.request
         party.done[job.id] = party.open.pop(job.id)
+        if job.method in SUBSCRIBING and any(other.method in SUBSCRIBING for other in party.open.values()):
+            self.unsure.add(party.name)
         if request is None:
             party.side.send(answer(job.id, {"result": self._all_tasks(party) if job.method == "tasks/list" else {}}))
             self.look()
@@ -286,6 +295,11 @@ class Company:
         if said.get("error", {}).get("code") != -32002 and job.method != "tasks/list":
             assert self.heard[nonce] == names(audience)
             assert not live or request.over is not None
+
+    def works(self, request: Request) -> None:
+        """Somebody has told of progress of a call: its time runs anew, but not for ever."""
+        limits = self.world.targets[request.jobs[-1].worker.name].limits
+        request.due = max(request.due, min(self.now + limits.call, request.at + limits.longest))
 
     def answers_again(self, job: Job, member: str) -> None:
         """Somebody answers once more, or on a connection that is lost: nobody may hear it."""
@@ -412,7 +426,7 @@ class Company:
     def _hear_result(self, party: Party, request: Request, heard: Message) -> None:
         if "task" in heard.result:
             self._learns(party, heard.result["task"])
-        elif request.method in ("resources/subscribe", "resources/unsubscribe"):
+        elif request.method in SUBSCRIBING:
             [readers] = [self.readers[key] for key, uri in self.uris.items() if uri == request.params["uri"]]
             if party in readers:
                 readers.remove(party)
@@ -432,7 +446,7 @@ class Company:
         party.known[id] = task
 
     def _hear_request(self, party: Party, heard: Message, nonces: list[int]) -> None:
-        if heard.method in ("resources/subscribe", "resources/unsubscribe"):
+        if heard.method in SUBSCRIBING:
             party.watched = heard.method == "resources/subscribe"
         if not nonces:
             assert heard.method in ASKED_BY_THE_RELAY

@@ -16,6 +16,7 @@ from proxy.events import CallFinished, Event
 from proxy.names import Namer
 from proxy.policy import ToolPolicy
 from proxy.relay import Link, Peer, Relay, Session, Target
+from proxy.relay.peers import Limits
 from tests.support.message import Message
 from tests.support.spans import elements
 
@@ -72,7 +73,7 @@ class World:
         self.now = 0.0
         self.events: list[Event] = []
         self.relay = Relay(emit=self.events.append, name="hub", version="7", list_wait=list_wait, page_size=page_size)
-        self.targets = {key: Target(key, key, call_timeout) for key in servers}
+        self.targets = {key: Target(key, key, Limits(call=call_timeout)) for key in servers}
         self.clients: list[Client] = []
         self.servers: list[Server] = []
         self.instructions = ""

@@ -11,7 +11,7 @@ import anyio
 from proxy.config.models import Server, ServerEntry
 from proxy.errors import ServerError
 from proxy.relay.peers import Buffer
-from proxy.transports.channel import End, Intake, Output
+from proxy.transports.channel import End, Intake, Output, nobody
 from tests.support.message import Message
 
 Outcome = bytes | None
@@ -121,6 +121,7 @@ class Connection:
         self._server = server
         self._intake = intake
         self._end = End()
+        self.choked: Callable[[bool], None] = nobody
 
     # As a channel
 

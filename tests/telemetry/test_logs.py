@@ -22,6 +22,7 @@ from proxy.events import (
     ClientGone,
     Event,
     Notice,
+    NotificationsDropped,
     QuestionFinished,
     RequestFinished,
     ServerOutput,
@@ -132,6 +133,16 @@ def test_a_call_that_we_failed_says_why_and_what_was_asked_for(tmp_path: Path) -
                 "outcome": "refused",
                 "ms": 0.0,
                 "reason": "several clients have calls in flight",
+            },
+        ),
+        (
+            NotificationsDropped("8f3b", "notifications/message", 7),
+            "warning",
+            {
+                "event": "notifications_dropped",
+                "session": "8f3b",
+                "method": "notifications/message",
+                "number": 7,
             },
         ),
         (

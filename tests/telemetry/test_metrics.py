@@ -14,6 +14,7 @@ from proxy.events import (
     CatalogueChanged,
     ClientGone,
     Notice,
+    NotificationsDropped,
     QuestionFinished,
     RequestFinished,
     ServerStartFinished,
@@ -69,6 +70,14 @@ def test_other_requests_and_questions_are_counted_by_the_methods_that_there_are(
     for name, outcome in (("requests_total", "ok"), ("questions_total", "refused")):
         assert value(metrics, name, server="git", method="resources/read", outcome=outcome) == 2
         assert value(metrics, name, server="git", method="other", outcome=outcome) == 2
+
+
+def test_what_was_dropped_is_counted_by_the_methods_that_there_are() -> None:
+    metrics = Metrics()
+    for method, number in (("notifications/message", 5), ("notifications/message", 2), ("made/up", 1), ("too", 1)):
+        metrics(NotificationsDropped("s", method, number))
+    assert value(metrics, "notifications_dropped_total", method="notifications/message") == 7
+    assert value(metrics, "notifications_dropped_total", method="other") == 2
 
 
 def test_a_server_is_up_only_while_it_is_ready() -> None:

@@ -47,6 +47,7 @@ class Owner:
         self.data = {1: b"", 2: b""}
         self.lost: list[int] = []
         self.code: int | None = None
+        self.full: list[bool] = []
         self._changed = anyio.Event()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
@@ -55,6 +56,10 @@ class Owner:
 
     def pipe_connection_lost(self, fd: int) -> None:
         self.lost.append(fd)
+        self._note()
+
+    def pipe_is_full(self, full: bool) -> None:
+        self.full.append(full)
         self._note()
 
     def process_exited(self, code: int) -> None:
@@ -111,6 +116,24 @@ async def test_what_is_written_to_its_stdin_reaches_it_until_that_is_closed() ->
     await owner.until_all_is_over()
     child.release()
     assert owner.code == 0
+
+
+async def test_a_child_that_does_not_read_is_told_of_and_again_when_it_has_read() -> None:
+    owner = Owner()
+    child = await start(owner, CAT)
+    os.kill(child.pid, signal.SIGSTOP)
+    stdin = await child.connect()
+    stdin.set_write_buffer_limits(high=100_000)
+    stdin.write(b"x" * 2_000_000)
+    assert owner.full == [True]
+    stdin.write(b"y\n")
+    assert owner.full == [True]
+    os.kill(child.pid, signal.SIGCONT)
+    await owner.until_heard(1, 2_000_002)
+    assert owner.full == [True, False]
+    stdin.close()
+    await owner.until_all_is_over()
+    child.release()
 
 
 async def test_the_child_leads_a_session_of_its_own() -> None:

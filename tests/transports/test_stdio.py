@@ -15,7 +15,7 @@ import pytest
 from proxy.errors import ConnectionLost, Hopeless, ServerError, StartFailed
 from proxy.transports.channel import Graces
 from proxy.transports.process import Keeper
-from proxy.transports.stdio import MOST_BUFFERED, Child, _Lines, open_stdio
+from proxy.transports.stdio import CHOKED_FROM, MOST_BUFFERED, Child, _Lines, open_stdio
 from tests.support import descriptors
 from tests.support.client import PATIENCE
 from tests.support.collector import Collector
@@ -434,3 +434,55 @@ def test_the_group_is_ended_even_if_we_are_killed(code: str) -> None:
         owner.communicate(timeout=PATIENCE)
         for pid in marked(mark):
             os.kill(pid, signal.SIGKILL)
+
+
+# A child that does not read
+
+
+@asynccontextmanager
+async def stopped(heard: Collector) -> AsyncIterator[tuple[Child, int, list[bool]]]:
+    """A child that gives back what it gets, but is stopped now; what it tells of being full or not."""
+    told: list[bool] = []
+    async with opened(python("import os; print(os.getpid())\n" + CAT), heard) as child:
+        child.choked = told.append
+        pid = int(await heard.line())
+        os.kill(pid, signal.SIGSTOP)
+        yield child, pid, told
+
+
+async def test_a_child_that_does_not_read_is_told_of_and_again_when_it_has_read(heard: Collector) -> None:
+    async with stopped(heard) as (child, pid, told):
+        lines = 0
+        while not told:
+            child.write(b"x" * 9999 + b"\n")
+            lines += 1
+            assert lines * 10_000 < 4 * CHOKED_FROM
+        assert told == [True]
+        child.write(b"last\n")
+        os.kill(pid, signal.SIGCONT)
+        await heard.until(lambda: heard.lines[-1] == b"last")
+        assert told == [True, False]
+        assert len(heard.lines) == lines + 2
+
+
+async def test_a_child_that_reads_is_never_told_of_however_much_it_gets(heard: Collector) -> None:
+    told: list[bool] = []
+    async with opened(python(CAT), heard) as child:
+        child.choked = told.append
+        for number in range(1, 101):
+            child.write(b"x" * 9999 + b"\n")
+            await heard.line(number)
+        assert told == []
+
+
+async def test_a_child_that_has_ended_takes_no_more_and_says_so_before_its_end_is_known(heard: Collector) -> None:
+    told: list[bool] = []
+    async with opened(python(CAT), heard) as child:
+        child.choked = told.append
+        child.write(b"{}\n")
+        await heard.line()
+        assert told == []
+        child.write(b"\n")
+        child.begin_end()
+        await end_of(child)
+        assert set(told) == {True}

@@ -1,0 +1,69 @@
+"""A breaker for each connection: a server that stays connected and answers nothing is not sent more and more calls.
+
+Time-outs in a row open it; for a while calls are refused at once then. Afterwards the server is asked a `ping`, never
+a user's tool: an answer closes it, silence keeps it open for longer. A tool's own error is an answer like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .peers import Link, Reply
+from .state import State
+
+TIMEOUTS: Final = 5
+"""Time-outs in a row, without any answer between, that open it."""
+SHUT: Final = 10.0
+LONGEST_SHUT: Final = 60.0
+PONG_WITHIN: Final = 5.0
+"""Seconds: open at first, open at most, and for the answer to a ping."""
+
+
+class Breakers:
+    """Opens and closes them. The state is with each link: `timeouts`, `shut_until`, `shut_for` and `probe`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def timed_out(self, link: Link, now: float) -> None:
+        """A call had no answer in time."""
+        link.timeouts += 1
+        if link.timeouts >= TIMEOUTS and not link.shut_until:
+            self._shut(link, SHUT, now)
+
+    def answered(self, link: Link) -> None:
+        """It answered a call, so there is no need to ask."""
+        link.timeouts = 0
+        link.shut_until = 0.0
+        if link.probe:
+            link.abandon(link.probe, tell=False)
+            link.probe = 0
+
+    def _shut(self, link: Link, seconds: float, now: float) -> None:
+        link.shut_for = min(seconds, LONGEST_SHUT)
+        link.shut_until = now + link.shut_for
+        self._state.wake_by(link.shut_until)
+
+    def expire(self, now: float) -> float:
+        """Ask those whose time is over whether they are back; returns when the next one's will be."""
+        wake = float("inf")
+        for link in self._state.links:
+            if link.shut_until and link.shut_until <= now:
+                if link.probe:  # it did not answer that, either
+                    link.abandon(link.probe, tell=False)
+                    link.probe = 0
+                    self._shut(link, 2 * link.shut_for, now)
+                else:
+                    self._ask(link, now)
+            if link.shut_until:
+                wake = min(wake, link.shut_until)
+        return wake
+
+    def _ask(self, link: Link, now: float) -> None:
+        def done(reply: Reply | None) -> None:
+            link.probe = 0
+            if reply is not None:  # even an error shows that somebody is there
+                self.answered(link)
+
+        link.probe = link.ask("ping", b"", done)
+        link.shut_until = now + PONG_WITHIN
