@@ -43,6 +43,12 @@ def write(data: bytes, fd: int = 1) -> None:
         view = view[os.write(fd, view) :]
 
 
+def hang() -> None:
+    """Do nothing more; the end is for what a failing test leaves behind."""
+    time.sleep(FOR_EVER)
+    os._exit(0)
+
+
 def say(text: str) -> None:
     write(text.encode() + b"\n")
 
@@ -107,13 +113,13 @@ def prints_rubbish_for_ever() -> None:
 @habit("start")
 def closes_stdout_at_once() -> None:
     os.close(1)
-    time.sleep(FOR_EVER)
+    hang()
 
 
 @habit("start")
 def closes_stdin_at_once() -> None:
     os.close(0)
-    time.sleep(FOR_EVER)
+    hang()
 
 
 @habit("start")
@@ -130,7 +136,7 @@ def floods_stderr_first() -> None:
 def leaves_a_child_in_its_place() -> None:
     if os.fork():
         os._exit(0)
-    time.sleep(FOR_EVER)
+    hang()
 
 
 @habit("start")
@@ -157,14 +163,14 @@ def ignores_sigterm() -> None:
 
 @habit("end")
 def ignores_the_end_of_stdin() -> None:
-    time.sleep(FOR_EVER)
+    hang()
 
 
 @habit("end")
 def ignores_all_that_ends() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    time.sleep(FOR_EVER)
+    hang()
 
 
 @habit("end")
@@ -176,11 +182,11 @@ def stops_itself_in_the_end() -> None:
 def has_children() -> None:
     """Two, of which one has closed its pipes and ignores SIGTERM, and the other holds the pipes."""
     if os.fork() == 0:
-        time.sleep(FOR_EVER)
+        hang()
     if os.fork() == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.closerange(0, 3)
-        time.sleep(FOR_EVER)
+        hang()
 
 
 # -- at initialize
@@ -316,20 +322,20 @@ def dies_after_its_answer(id: int, nonce: str) -> None:
 @habit("call")
 def leaves_children_behind(id: int, nonce: str) -> None:
     if os.fork() == 0:
-        time.sleep(FOR_EVER)
+        hang()
     os._exit(7)
 
 
 @habit("call")
 def closes_its_stdout(id: int, nonce: str) -> None:
     os.close(1)
-    time.sleep(FOR_EVER)
+    hang()
 
 
 @habit("call")
 def closes_its_stdin(id: int, nonce: str) -> None:
     os.close(0)
-    time.sleep(FOR_EVER)
+    hang()
 
 
 @habit("call")
@@ -339,7 +345,7 @@ def stops_itself(id: int, nonce: str) -> None:
 
 @habit("call")
 def stops_to_read(id: int, nonce: str) -> None:
-    time.sleep(FOR_EVER)
+    hang()
 
 
 @habit("call")
@@ -361,6 +367,7 @@ def reports_progress_for_ever(id: int, nonce: str) -> None:
         for step in range(1, FOR_EVER):
             notify("notifications/progress", f'{{"progressToken":{id},"progress":{step}}}')
             time.sleep(0.2)
+        os._exit(0)
 
 
 @habit("call")
