@@ -248,7 +248,7 @@ class Catalogue:
         for server in self._servers:
             for kind in KINDS:
                 self._take(server, kind)
-        self.sheets = {kind: Sheet(kind, found) for kind, found in self._definitions.items()}
+        self._sheets = {kind: Sheet(kind, found) for kind, found in self._definitions.items()}
 
     def _claim(self) -> None:
         """Who comes first keeps a URI; the others' are derived from it."""
@@ -300,12 +300,7 @@ class Catalogue:
 
     def sheet(self, kind: str) -> Sheet:
         """One list as clients get it."""
-        return self.sheets[kind]
-
-    @property
-    def tools_result(self) -> bytes:
-        """The whole `result` of tools/list."""
-        return self.sheets["tools"].whole
+        return self._sheets[kind]
 
     def routes(self, kind: str = "tools") -> tuple[Route, ...]:
         """All routes of a kind, in the order in which they are listed."""

@@ -159,14 +159,14 @@ def test_no_two_tools_of_a_server_share_a_name_even_if_one_means_to() -> None:
 
 def test_the_list_is_json_in_the_order_of_the_configuration() -> None:
     catalogue = catalogue_of(named("b", "a"), Listing("none"), named("now", server="time"))
-    listed = members(catalogue.tools_result)
+    listed = members(catalogue.sheet("tools").whole)
     assert listed.keys() == {"tools"}
     assert [json.loads(tool)["name"] for tool in elements(listed["tools"])] == ["git__b", "git__a", "time__now"]
     assert [route.public for route in catalogue.routes()] == ["git__b", "git__a", "time__now"]
 
 
 def test_an_empty_catalogue_is_an_empty_list() -> None:
-    assert Catalogue().tools_result == b'{"tools":[]}'
+    assert Catalogue().sheet("tools").whole == b'{"tools":[]}'
     assert Catalogue().routes() == ()
     assert Catalogue().nearest("tools", "a") == []
 
@@ -205,7 +205,7 @@ def test_of_two_servers_that_claim_a_name_the_first_keeps_it() -> None:
     one = Listing("one", (Route("x", "one", "a", b'"a"'),), (b'{"name":"x","from":1}',))
     two = Listing("two", (Route("x", "two", "b", b'"b"'),), (b'{"name":"x","from":2}',))
     catalogue = catalogue_of(one, two)
-    assert catalogue.tools_result == b'{"tools":[{"name":"x","from":1}]}'
+    assert catalogue.sheet("tools").whole == b'{"tools":[{"name":"x","from":1}]}'
     route = catalogue.resolve("tools", b'"x"')
     assert route is not None
     assert route.server == "one"
@@ -434,7 +434,7 @@ def test_the_app_of_a_tool_is_found_though_nobody_lists_it_and_told_apart_where_
     catalogue = catalogue_of(*tools)
     assert keys(catalogue, "resources") == []
     assert [found.definitions for found in tools] != [], "listings stay as they are"
-    listed = elements(members(catalogue.tools_result)["tools"])
+    listed = elements(members(catalogue.sheet("tools").whole)["tools"])
     assert listed[0] == tool_of(b'"a__show"', APP)
     assert listed[1] == tool_of(b'"b__show"', APP.replace(b"ui://", b"ui://~b/"))
     for uri, server in (("ui://app", "a"), ("ui://~b/app", "b")):

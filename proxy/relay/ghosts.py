@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import Raw
-
 from .. import wire
-from ..errors import WireError
 from .call import Call
-from .peers import Ghost, Link, Reply
+from .peers import Ghost, Link
 from .results import Results
 from .state import State
+from .tasks import begun_task
 
 HAUNTS: Final = 60.0
 """Seconds for which a server may still speak of a call that was given up."""
@@ -38,17 +36,10 @@ class Ghosts:
         ghost = link.ghosts.pop(id, None)
         if ghost is None or not ghost.augmented or not wire.given(envelope.result):
             return
-        try:
-            task = wire.open_object(wire.open_object(envelope.result).get("task", Raw(b"{}")))
-        except WireError:
-            return
-        own, target = wire.text(task.get("taskId")), self._state.targets.get(link.server)
-        if own is None:
+        raw, target = begun_task(envelope.result), self._state.targets.get(link.server)
+        own = wire.text(raw)
+        if raw is None or own is None:
             return
         self._results.disown(link.server, own)
         if target is not None and target.can("tasks", "cancel"):
-            link.ask("tasks/cancel", wire.close_object({"taskId": task["taskId"]}), _indifferent)
-
-
-def _indifferent(reply: Reply | None) -> None:
-    """Nobody waits for this answer."""
+            link.request("tasks/cancel", wire.close_object({"taskId": raw}))

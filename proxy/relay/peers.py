@@ -261,6 +261,10 @@ class Link(Peer):
         self.send(wire.request(id, method, params))
         return id
 
+    def request(self, method: str, params: bytes) -> None:
+        """Send a request of our own whose answer tells nothing that anybody waits for."""
+        self.ask(method, params, _unheard)
+
     def abandon(self, id: int, *, tell: bool) -> None:
         """Stop waiting for a request of our own, and `tell` the server. `done` is not called."""
         if self.asks.pop(id, None) is not None and tell:
@@ -272,6 +276,10 @@ class Link(Peer):
             self.elicitations[elicitation] = session
             if len(self.elicitations) > _MOST_ELICITATIONS:
                 del self.elicitations[next(iter(self.elicitations))]
+
+
+def _unheard(reply: Reply | None) -> None:
+    """Takes an answer that nobody waits for."""
 
 
 def _ignore(method: str) -> None:

@@ -25,7 +25,7 @@ from .calls import Calls
 from .elicitation import signed
 from .peers import Link, Session
 from .state import State
-from .tasks import Tasks, end_progress, read_tasks, rename_related, with_related
+from .tasks import Tasks, begun_task, end_progress, read_tasks, rename_related, with_related
 
 Outcome = Literal["ok", "error", "refused", "timeout", "cancelled"]
 
@@ -243,12 +243,9 @@ class Questions:
 
     def _cancel_task(self, session: Session, envelope: wire.Envelope) -> None:
         """The client made a task of what nobody waits for any more."""
-        try:
-            task = wire.open_object(wire.open_object(envelope.result).get("task", Raw(b"{}")))
-        except WireError:
-            return
-        if "taskId" in task and session.can("tasks", "cancel"):
-            params = wire.close_object({"taskId": task["taskId"]})
+        raw = begun_task(envelope.result)
+        if raw is not None and session.can("tasks", "cancel"):
+            params = wire.close_object({"taskId": raw})
             session.send(wire.request(session.new_id(), "tasks/cancel", params))
 
     def _shown(self, question: Question, result: Raw) -> Raw | bytes:

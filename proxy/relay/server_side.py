@@ -101,7 +101,8 @@ class ServerSide:
         target = self._state.targets.get(link.server)
         if target is not None and target.link is link and target.can("logging") and levels:
             level = min(levels, key=LEVELS.index)
-            link.ask("logging/setLevel", wire.encode({"level": level}), _indifferent)
+            # One that refuses goes on as it is: its answer is of no use to the client.
+            link.request("logging/setLevel", wire.encode({"level": level}))
 
     def _batch(self, link: Link, line: bytes, now: float) -> bool:
         """Take an array of messages apart; False if it is none."""
@@ -268,7 +269,3 @@ def looks_like_an_answer(start: bytes) -> bool:
     """Whether a line that can't be read, of which this is the start, is rather an answer than a request."""
     method = start.find(b'"method"')
     return method < 0 or any(0 <= start.find(member) < method for member in (b'"result"', b'"error"'))
-
-
-def _indifferent(reply: Reply | None) -> None:
-    """A server that refuses a log level goes on as it is: its own answer is of no use to the client."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import wire
-from .peers import Link, Reply, Session
+from .peers import Link, Session
 
 
 class Subscriptions:
@@ -67,13 +67,10 @@ class Subscriptions:
 
     def renew(self, link: Link, own: str) -> None:
         """Subscribe to one URI for those who are subscribed already."""
-        link.ask("resources/subscribe", wire.close_object({"uri": wire.encode_text(own)}), _indifferent)
+        # A resource that is gone has no updates; the client learns of it when it reads.
+        link.request("resources/subscribe", wire.close_object({"uri": wire.encode_text(own)}))
 
     def end_unless_wanted(self, link: Link, own: str) -> None:
         """Unsubscribe from one URI, if nobody is subscribed to it."""
         if own not in self._by_server.get(link.server, {}):
-            link.ask("resources/unsubscribe", wire.close_object({"uri": wire.encode_text(own)}), _indifferent)
-
-
-def _indifferent(reply: Reply | None) -> None:
-    """A resource that is gone has no updates; the client learns of it when it reads."""
+            link.request("resources/unsubscribe", wire.close_object({"uri": wire.encode_text(own)}))

@@ -167,6 +167,14 @@ def end_progress(task: Task) -> None:
             task.asker.backlog.forget((PROGRESS, task.token))
 
 
+def begun_task(result: Raw) -> Raw | None:
+    """The raw id of the task that a result says was begun; None where it says no such thing."""
+    try:
+        return wire.open_object(wire.open_object(result).get("task", Raw(b"{}"))).get("taskId")
+    except WireError:
+        return None
+
+
 def read_tasks(page: dict[str, Raw]) -> list[dict[str, Raw]]:
     """The members of each task on a page of a list; what has no id is left out. Raises WireError if it is no list."""
     objects = [item for item in wire.open_array(page.get("tasks", Raw(b"[]"))) if bytes(item).startswith(b"{")]
