@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from . import __version__
@@ -36,6 +37,7 @@ class _HelpAction(argparse.Action):
     """`--help` in colour, on a terminal."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
         if sys.stdout.isatty():
             from rich_argparse import RawDescriptionRichHelpFormatter  # only a person who asks for help pays for it
 
@@ -48,9 +50,9 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors exit with 2, in one line and a hint."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(
-            **options, add_help=False, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        # argparse lays out each argument to check it. To ask for the terminal's width would cost each start 3 ms.
+        layout = partial(argparse.RawDescriptionHelpFormatter, width=80)
+        super().__init__(**options, add_help=False, allow_abbrev=False, formatter_class=layout)
         self.add_argument("-h", "--help", action=_HelpAction, nargs=0, help="show this help and exit")
 
     def error(self, message: str) -> Any:
@@ -93,6 +95,19 @@ def build_parser() -> argparse.ArgumentParser:
     call.add_argument("name", metavar="NAME", help="the tool's public name, as `mcp-manifold tools` shows it")
     call.add_argument("arguments", metavar="JSON", nargs="?", help="its arguments, a JSON object (default: {})")
     call.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    cache = add(
+        "cache",
+        "show, renew or forget what is remembered of the servers",
+        "example: mcp-manifold cache refresh git time\n"
+        "What servers list is remembered, so that they are started only when they are needed.\n"
+        "exit codes: 0 all is well, 1 a server could not be listed, 2 the configuration or a name is bad",
+    )
+    cache.add_argument(
+        "action", nargs="?", choices=["show", "refresh", "clear"], default="show", help="(default: show)"
+    )
+    cache.add_argument("servers", metavar="SERVER", nargs="*", help="its key in the configuration (default: all)")
+    cache.add_argument("--json", action="store_true", help="print JSON")
+    cache.add_argument("--names", action="store_true", help="with clear: forget the names of tools, too")
     demo = "see it work with sample servers, no configuration and no network"
     add("demo", demo, "example: mcp-manifold demo", config=False)
     return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 
@@ -20,5 +21,6 @@ def main(arguments: argparse.Namespace) -> int:
             "`mcp-manifold check` and `mcp-manifold tools` are for people. Ctrl-D ends it.",
             file=sys.stderr,
         )
+    gc.enable()  # see __main__.py
     app.run(app.run_stdio, config, os.environ, StandardStreams())
     return 0

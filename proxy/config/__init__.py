@@ -3,8 +3,8 @@
 parse         text -> JSON data; says where and why a text is not JSON
 clients       the keys that other programs write on an entry, in terms of ours
 models        the shapes: the file as written, and what loading yields
-lean          builds the shapes without the cost of pydantic's plugins
 problems      one line a problem: file, JSON path, what is wrong, the nearest known key
+explain       all that is wrong with a value that a shape refused
 checks        what the shapes alone cannot say: command or url, headers, two entries for one prefix
 document      JSON data -> a valid `ConfigFile`, or everything that is wrong with it
 expand        `${VAR}` and `${VAR:-default}`

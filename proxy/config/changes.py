@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from pydantic import BaseModel
-from pydantic.alias_generators import to_camel
+import msgspec
 
 from .models import Config, Server
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """The way from one configuration to another; true if there is any.
 
     A disabled server counts as one that is not there. Keys and servers are in the new file's order, `removed` in the
@@ -58,11 +55,11 @@ def _alike(one: Server, other: Server) -> bool:
     return (one.entry, one.prefix, one.problem) == (other.entry, other.prefix, other.problem)
 
 
-def _differences(old: BaseModel, new: BaseModel, place: str) -> Iterator[str]:
-    for name in type(old).model_fields:
+def _differences(old: msgspec.Struct, new: msgspec.Struct, place: str) -> Iterator[str]:
+    for name, key in zip(old.__struct_fields__, old.__struct_encode_fields__, strict=True):
         before, after = getattr(old, name), getattr(new, name)
-        here = f"{place}.{to_camel(name)}"
-        if isinstance(before, BaseModel) and isinstance(after, BaseModel):
+        here = f"{place}.{key}"
+        if isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
             yield from _differences(before, after, here)
         elif before != after:
             yield here

@@ -7,8 +7,9 @@ counts, and lists of denied tools add up. The rest is ignored, and one warning a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from .problems import kind, quoted
 
@@ -84,16 +85,15 @@ _LONGEST_MS = 10**15
 _LONGEST_AS_SECONDS = 3600
 
 
-@dataclass(slots=True)
-class Adopted:
+class Adopted(msgspec.Struct):
     """An entry in our own keys. `ignored` are the keys that were dropped; `problems` are (key, what is wrong).
 
     `timeout` is the milliseconds that were probably meant as seconds, if so.
     """
 
     entry: dict[str, object]
-    ignored: list[str] = field(default_factory=list)
-    problems: list[tuple[tuple[str | int, ...], str]] = field(default_factory=list)
+    ignored: list[str] = []
+    problems: list[tuple[tuple[str | int, ...], str]] = []
     timeout: float | None = None
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from pydantic import ValidationError
+import msgspec
 
 from . import checks, clients
-from .models import ConfigFile, ProxySettings
-from .problems import Problem, from_pydantic, kind, known_keys, quoted, unknown_key
+from .models import ConfigFile, ProxySettings, ServerEntry
+from .problems import Problem, kind, known_keys, quoted, unknown_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .parse import Location
+
+_Shape = TypeVar("_Shape", bound=msgspec.Struct)
 
 _ENTRY_KEYS = (*clients.HONOURED, *clients.IGNORED)
 # An editor's schema hint, which changes nothing.
@@ -90,22 +95,27 @@ def _is_entry(value: object) -> bool:
 
 def _validate(entries: dict[str, object], proxy: object, problems: list[Problem]) -> ConfigFile:
     """The shapes' verdict. What they refuse is noted and left out, so that the rest can still be checked."""
-    try:
-        return _shape(entries, proxy)
-    except ValidationError as error:
-        found = from_pydantic(error, _ENTRY_KEYS)
-    problems += found
-    bad_servers = {each.location[1] for each in found if each.location[0] == "mcpServers"}
-    good = {key: entry for key, entry in entries.items() if key not in bad_servers}
-    try:
-        return _shape(good, {} if any(each.location[0] == "proxy" for each in found) else proxy)
-    except ValidationError:  # pragma: no cover - every finding names its server or the proxy section
-        return ConfigFile(mcp_servers={}, proxy=ProxySettings())
+    read = {key: _read(raw, ServerEntry, ("mcpServers", key), problems) for key, raw in entries.items()}
+    settings = _read(proxy, ProxySettings, ("proxy",), problems) or ProxySettings()
+    return ConfigFile(mcp_servers={key: entry for key, entry in read.items() if entry is not None}, proxy=settings)
 
 
-def _shape(entries: dict[str, object], proxy: object) -> ConfigFile:
-    # The file has camelCase only; snake_case is for Python code that builds entries itself.
-    return ConfigFile.model_validate({"mcpServers": entries, "proxy": proxy}, by_alias=True, by_name=False)
+def _read(value: object, shape: type[_Shape], location: Location, problems: list[Problem]) -> _Shape | None:
+    try:
+        return msgspec.convert(value, shape, strict=True, dec_hook=decode)
+    except msgspec.ValidationError as refusal:
+        # Here, since only a mistake in the file is worth the time and memory of pydantic.
+        from .explain import explain
+
+        problems += explain(value, shape, location, str(refusal), _ENTRY_KEYS if shape is ServerEntry else ())
+        return None
+
+
+def decode(wanted: type, value: object) -> object:
+    """What the shapes hold and JSON does not: paths."""
+    if wanted is Path and isinstance(value, str):
+        return Path(value)
+    raise TypeError(f"must be a string, is {kind(value)}")
 
 
 def _unused(file: ConfigFile) -> list[str]:

@@ -8,8 +8,9 @@ are not expanded again. `$VAR` is plain text; so is `${VAR}` written as `$${VAR}
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,17 +31,16 @@ _BARE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 _EDITORS_OWN = frozenset({"workspaceFolder", "workspaceFolderBasename", "workspaceRoot", "userHome", "pathSeparator"})
 
 
-@dataclass(slots=True)
-class Findings:
+class Findings(msgspec.Struct):
     """What came up while expanding; one serves for all texts of an entry.
 
     `missing` are names that are unset and have no default, `values` what the environment filled in (not the defaults,
     which the file shows anyway), `unclear` the places where something looks like a reference but is none.
     """
 
-    missing: dict[str, None] = field(default_factory=dict)
-    values: dict[str, str] = field(default_factory=dict)
-    unclear: list[str] = field(default_factory=list)
+    missing: dict[str, None] = {}
+    values: dict[str, str] = {}
+    unclear: list[str] = []
 
 
 def expand(text: str, environ: Mapping[str, str], findings: Findings, place: str = "") -> str:
@@ -87,15 +87,16 @@ def expand_entry(entry: ServerEntry, environ: Mapping[str, str]) -> tuple[Server
         return {name: one(text, f"{place}.{name}") for name, text in texts.items()}
 
     # In the order of the shape, which is the order in which missing names are reported.
-    update: dict[str, object] = {
-        "command": entry.command and one(entry.command, "command"),
-        "args": tuple(one(text, f"args[{index}]") for index, text in enumerate(entry.args)),
-        "env": table(entry.env, "env"),
-        "cwd": entry.cwd and one(entry.cwd, "cwd"),
-        "url": entry.url and one(entry.url, "url"),
-        "headers": table(entry.headers, "headers"),
-    }
-    return entry.model_copy(update=update), findings
+    expanded = msgspec.structs.replace(
+        entry,
+        command=entry.command and one(entry.command, "command"),
+        args=tuple(one(text, f"args[{index}]") for index, text in enumerate(entry.args)),
+        env=table(entry.env, "env"),
+        cwd=entry.cwd and one(entry.cwd, "cwd"),
+        url=entry.url and one(entry.url, "url"),
+        headers=table(entry.headers, "headers"),
+    )
+    return expanded, findings
 
 
 def explain_missing(names: Iterable[str]) -> str:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from ..errors import ConfigError
 from . import checks
 from .document import understand
@@ -134,9 +136,9 @@ def _settle(proxy: ProxySettings, path: Path, environ: Mapping[str, str]) -> tup
 
     if proxy.log.file is not None:
         file = settle(proxy.log.file, "log", "file")
-        proxy = proxy.model_copy(update={"log": proxy.log.model_copy(update={"file": file})})
+        proxy = replace(proxy, log=replace(proxy.log, file=file))
     if proxy.state_dir is not None:
-        proxy = proxy.model_copy(update={"state_dir": settle(proxy.state_dir, "stateDir")})
+        proxy = replace(proxy, state_dir=settle(proxy.state_dir, "stateDir"))
     return proxy, problems
 
 

@@ -3,71 +3,71 @@
 In the file all keys are camelCase (`callTimeout`), in Python snake_case. All times are seconds.
 """
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
-
-from .lean import without_plugins
+import msgspec
+from msgspec import Meta
 
 Transport = Literal["stdio", "streamable-http", "sse"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
 
-_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Count = Annotated[int, Field(ge=1)]
-_Limit = Annotated[int, Field(ge=0)]
-# Strictness is for scalars ("30" is no number); JSON has no tuples and no paths.
-_Strings = Annotated[tuple[str, ...], Field(strict=False)]
-_FilePath = Annotated[Path, Field(strict=False)]
+# JSON's 1e400 is read as infinite, which is no time.
+_LARGEST = sys.float_info.max
+_Seconds = Annotated[float, Meta(gt=0, le=_LARGEST)]
+_Wait = Annotated[float, Meta(ge=0, le=_LARGEST)]
+_Count = Annotated[int, Meta(ge=1)]
+_Limit = Annotated[int, Meta(ge=0)]
+_Port = Annotated[int, Meta(ge=0, le=65535)]
+_Text = Annotated[str, Meta(min_length=1)]
+# \Z, since $ would allow a line break at the end.
+_Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+\Z", max_length=32)]
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        alias_generator=to_camel,
-        # Python code says call_timeout; the file is validated by alias only (see document.py).
-        validate_by_name=True,
-        validate_by_alias=True,
-        # Inputs hold tokens, and an error's text may end up in a log.
-        hide_input_in_errors=True,
-        # All are built at the end of this module, see there.
-        defer_build=True,
-    )
+class _Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Constraints hold for what is read from a file (document.py), not for what Python code builds.
+
+    Kinds of values that are new here need their counterpart in explain.py, which says what is wrong with a file.
+    """
 
 
-class ToolRules(_Shape):
+class ToolRules(_Shape, frozen=True, kw_only=True):
     """Which tools of a server are shown, and how. All names and globs are the server's own, without prefix.
 
     Without `allow` all tools are allowed; `deny` beats `allow`. `rename` is {from: to}, `describe` {name: text}.
     """
 
-    allow: _Strings | None = None
-    deny: _Strings = ()
+    allow: tuple[str, ...] | None = None
+    deny: tuple[str, ...] = ()
     rename: dict[str, str] = {}
     describe: dict[str, str] = {}
 
 
-class ServerEntry(_Shape):
+# They hold tokens, and a representation may end up in a log.
+_HIDDEN = frozenset({"args", "env", "url", "headers"})
+
+
+class ServerEntry(_Shape, frozen=True, kw_only=True):
     """One entry of `mcpServers`: either `command` (and args, env, cwd) or `url` (and type, headers).
 
     `prefix` is None where the entry's key is the prefix. `type` "ws" is a known type that is not served. `call_timeout`
     runs anew with each progress of a call, up to `call_maximum`. `ask_timeout` is the time that a client has to answer
     what this server asks of it or its user. Of calls, `max_running` are sent at once and `max_queued` more wait.
     `trust_hints`: calls of tools that call themselves read-only or idempotent are sent again where a connection broke.
+    A server whose lists are known is started when it is needed, unless `start` says otherwise, and stopped when it has
+    not been needed for `idle_stop`, unless that is 0.
     """
 
     command: str | None = None
-    args: _Strings = Field(default=(), repr=False)
-    env: dict[str, str] = Field(default={}, repr=False)
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = {}
     cwd: str | None = None
     type: Literal["stdio", "http", "streamable-http", "sse", "ws"] | None = None
-    url: str | None = Field(default=None, repr=False)
-    headers: dict[str, str] = Field(default={}, repr=False)
+    url: str | None = None
+    headers: dict[str, str] = {}
     enabled: bool = True
     prefix: str | None = None
     call_timeout: _Seconds = 300.0
@@ -77,8 +77,10 @@ class ServerEntry(_Shape):
     max_running: _Count = 64
     max_queued: _Limit = 256
     trust_hints: bool = False
-    inherit_env: _Strings = ()
-    tools: ToolRules = Field(default_factory=ToolRules)
+    start: Literal["lazy", "eager"] = "lazy"
+    idle_stop: _Wait = 0.0
+    inherit_env: tuple[str, ...] = ()
+    tools: ToolRules = msgspec.field(default_factory=ToolRules)
 
     @property
     def transport(self) -> Transport:
@@ -87,53 +89,56 @@ class ServerEntry(_Shape):
             return "stdio"
         return "sse" if self.type == "sse" else "streamable-http"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name not in _HIDDEN]
 
-class LogSettings(_Shape):
+    def __repr__(self) -> str:
+        return f"ServerEntry({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
+class LogSettings(_Shape, frozen=True, kw_only=True):
     """`file` None means stderr; a relative one is beside the configuration: the working directory is the client's."""
 
     level: LogLevel = "info"
     format: LogFormat = "json"
-    file: _FilePath | None = None
+    file: Path | None = None
 
 
-class MetricsSettings(_Shape):
+class MetricsSettings(_Shape, frozen=True, kw_only=True):
     """The Prometheus endpoint. Off by default; port 0 takes any free port and the log says which.
 
     The default port is fixed so that a scraper can be told once; 9464 is what OpenTelemetry's exporter uses.
     """
 
     enabled: bool = False
-    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    host: _Text = "127.0.0.1"
+    port: _Port = 9464
 
 
-class ProxySettings(_Shape):
+class ProxySettings(_Shape, frozen=True, kw_only=True):
     """The `proxy` section.
 
     `name` is the entry's name in the client, whose length counts against the 64 characters of a tool's full name.
     `list_wait` 0 answers the first `tools/list` with whatever is ready. Lists with more than `page_size` entries come
-    in pages. `state_dir` None means the user's own.
+    in pages. What is remembered of a server for longer than `refresh_after` is read again, in the background.
+    `state_dir` None means the user's own.
     """
 
-    name: Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=32)] = "hub"
+    name: _Name = "hub"
     instructions: str | None = None
-    log: LogSettings = Field(default_factory=LogSettings)
-    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
-    list_wait: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    log: LogSettings = msgspec.field(default_factory=LogSettings)
+    metrics: MetricsSettings = msgspec.field(default_factory=MetricsSettings)
+    list_wait: _Wait = 10.0
     page_size: _Count = 1000
-    state_dir: _FilePath | None = None
+    refresh_after: _Wait = 24 * 3600.0
+    state_dir: Path | None = None
 
 
-class ConfigFile(_Shape):
+class ConfigFile(_Shape, frozen=True, kw_only=True):
     """The whole file, as written: nothing is expanded yet."""
 
     mcp_servers: dict[str, ServerEntry]
-    proxy: ProxySettings = Field(default_factory=ProxySettings)
-
-
-with without_plugins():
-    for _shape in (ToolRules, ServerEntry, LogSettings, MetricsSettings, ProxySettings, ConfigFile):
-        _shape.model_rebuild()
+    proxy: ProxySettings = msgspec.field(default_factory=ProxySettings)
 
 
 @dataclass(frozen=True, slots=True)

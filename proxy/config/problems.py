@@ -9,22 +9,15 @@ import json
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel
-
-from .models import ConfigFile, ServerEntry
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from pydantic import ValidationError
-    from pydantic_core import ErrorDetails
 
     from .parse import Location
 
 _PLAIN = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
 _SUGGESTIONS = 0.6
-# Known, so that such an entry fails alone, but not served.
-_NOT_OFFERED = frozenset({"ws"})
 _SHOWN = 40
 
 
@@ -92,97 +85,19 @@ def nearest(key: str, known: Sequence[str]) -> str | None:
     return by_plain[found[0]] if found else None
 
 
-def known_keys(shape: type[BaseModel]) -> tuple[str, ...]:
+def known_keys(shape: type[msgspec.Struct]) -> tuple[str, ...]:
     """The keys that a shape has in the file."""
-    return tuple(info.alias or name for name, info in shape.model_fields.items())
+    return shape.__struct_encode_fields__
 
 
-def unknown_key(key: str, shape: type[BaseModel], others: Sequence[str] = ()) -> str:
+def unknown_key(key: str, shape: type[msgspec.Struct], others: Sequence[str] = ()) -> str:
     """What to say of `key`, which `shape` does not have. `others` are further keys that are accepted beside it."""
-    for name, info in shape.model_fields.items():
-        inner = info.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel) and key in known_keys(inner):
-            return f"unknown key; it belongs inside {quoted(info.alias or name)}"
+    for field in msgspec.structs.fields(shape):
+        inner = field.type
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and key in known_keys(inner):
+            return f"unknown key; it belongs inside {quoted(field.encode_name)}"
     known = known_keys(shape)
     near = nearest(key, (*known, *others))
     if near is not None:
         return f"unknown key (did you mean {quoted(near)}?)"
     return f"unknown key (known: {', '.join(known)})"
-
-
-def from_pydantic(error: ValidationError, entry_keys: Sequence[str]) -> list[Problem]:
-    """Pydantic's findings in our words. `entry_keys` are keys of other programs, as suggestions for an entry."""
-    problems = []
-    for details in error.errors(include_url=False, include_context=True):
-        location = details["loc"]
-        if location[-1] == "[key]" and details["type"] != "extra_forbidden":
-            location = location[:-1]
-        problems.append(Problem(location, _describe(details, location, entry_keys)))
-    return problems
-
-
-def _describe(details: ErrorDetails, location: Location, entry_keys: Sequence[str]) -> str:
-    kind_of_error, value, limits = details["type"], details["input"], details.get("ctx", {})
-    if kind_of_error == "extra_forbidden":
-        shape = _shape_at(location[:-1])
-        return unknown_key(str(location[-1]), shape, entry_keys if shape is ServerEntry else ())
-    if kind_of_error == "literal_error":
-        return _not_in_list(value, str(limits.get("expected", "")))
-    expected = _TYPES.get(kind_of_error)
-    if expected == "a number" and type(value) is int:
-        # More digits than a float can hold.
-        return _RULES["finite_number"]
-    if expected is not None:
-        hint = "; put it in quotes" if expected == "a string" and isinstance(value, int | float) else ""
-        return f"must be {expected}, is {kind(value)}{hint}"
-    rule = _RULES.get(kind_of_error)
-    return rule.format(**limits) if rule is not None else "is not valid here"
-
-
-_TYPES = {
-    "string_type": "a string",
-    "path_type": "a string",
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "tuple_type": "an array of strings",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
-}
-_RULES = {
-    "missing": "is missing",
-    "finite_number": "must be a finite number",
-    "greater_than": "must be greater than {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "string_too_short": "must not be empty",
-    "string_too_long": "may have at most {max_length} characters",
-    "string_pattern_mismatch": "may only contain letters, digits, _ and -",
-    "string_unicode": "holds half a character (a lone surrogate)",
-}
-
-
-def _not_in_list(value: object, expected: str) -> str:
-    words = [word for word in re.findall(r"'([^']*)'", expected) if word not in _NOT_OFFERED]
-    text = f"must be one of {', '.join(quoted(word) for word in words)}"
-    if not isinstance(value, str):
-        return f"{text}, is {kind(value)}"
-    near = nearest(value, words)
-    return f"{text}, is {quoted(value)}" + (f" (did you mean {quoted(near)}?)" if near else "")
-
-
-def _shape_at(location: Location) -> type[BaseModel]:
-    """The shape that a place of the file is read into."""
-    shape: type[BaseModel] = ConfigFile
-    for index, part in enumerate(location):
-        if index == 0 and part == "mcpServers":
-            shape = ServerEntry
-        elif not (index == 1 and location[0] == "mcpServers"):
-            names = {info.alias: info.annotation for info in shape.model_fields.values()}
-            inner = names.get(str(part))
-            assert isinstance(inner, type), f"no shape at {location}"
-            assert issubclass(inner, BaseModel), f"no shape at {location}"
-            shape = inner
-    return shape

@@ -12,12 +12,11 @@ import stat
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import anyio
-import anyio.lowlevel
-import anyio.to_thread
+from ..aside import aside
 
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
@@ -43,7 +42,7 @@ def changes_of(path: Path) -> AsyncGenerator[None, None]:
     while the caller is busy with the last change, is one change. That nothing of the content differs is possible.
 
     Call it before the file is read: then no change is lost in between. Nothing is held between two yields; cancelling
-    ends it, with its threads, within 200 ms.
+    ends it at once, and its thread within 200 ms.
 
     Where the system has no more inotify watches or open files to give, the file is looked at each second instead.
     Raises FileNotFoundError if the directory is missing at the start; later it may come and go.
@@ -54,30 +53,13 @@ def changes_of(path: Path) -> AsyncGenerator[None, None]:
 async def _changes(path: Path, seen: _State | None) -> AsyncGenerator[None, None]:
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
-    # The thread's place is not one of those that are there for short work.
-    limiter = anyio.CapacityLimiter(1)
     while True:
-        seen = await _next(path, seen, limiter)
+        stop = threading.Event()
+        try:
+            seen = await aside(partial(_wait, path, seen, stop), "watch")
+        finally:
+            stop.set()
         yield
-
-
-async def _next(path: Path, seen: _State | None, limiter: anyio.CapacityLimiter) -> _State | None:
-    stop, returned = threading.Event(), anyio.Event()
-    outcome: _State | None = None
-    async with anyio.create_task_group() as tasks:
-        # The wait for a thread can't be cancelled, and ends only when the thread does.
-        tasks.start_soon(_stop_when_cancelled, returned, stop)
-        outcome = await anyio.to_thread.run_sync(_wait, path, seen, stop, limiter=limiter)
-        returned.set()
-    await anyio.lowlevel.checkpoint_if_cancelled()
-    return outcome
-
-
-async def _stop_when_cancelled(returned: anyio.Event, stop: threading.Event) -> None:
-    try:
-        await returned.wait()
-    finally:
-        stop.set()
 
 
 def _wait(path: Path, seen: _State | None, stop: threading.Event) -> _State | None:

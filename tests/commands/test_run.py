@@ -1,6 +1,8 @@
 """`mcp-manifold run`: what it says to an operator; what it says to clients is shown by the fronts' tests."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,15 @@ def test_the_log_tells_each_call_with_the_session_of_claude_code(tmp_path: Path)
     assert call["session"] == "session-of-claude"
     assert (call["server"], call["tool"], call["outcome"]) == ("clock", "now", "tool_error")
     assert "a secret argument" not in hub.child.stderr()
+
+
+def test_garbage_is_collected_again_once_it_serves(tmp_path: Path) -> None:
+    program = (
+        "import atexit, gc, sys\n"
+        "atexit.register(lambda: print('enabled:', gc.isenabled(), file=sys.stderr))\n"
+        "from proxy.__main__ import main\n"
+        "main()"
+    )
+    words = [sys.executable, "-c", program, "run", "--config", str(write_config(tmp_path, {}))]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True)
+    assert done.stderr.splitlines()[-1] == b"enabled: True"

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from rich.pretty import pretty_repr
 
 from proxy.config.models import ConfigFile, LogSettings, MetricsSettings, ProxySettings, ServerEntry
 from tests.config.files import loaded, server, servers
@@ -81,14 +81,13 @@ def test_the_transport_follows_from_the_entry(entry: dict[str, object], transpor
 
 
 def test_a_shape_can_t_be_changed() -> None:
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(AttributeError, match="immutable"):
         ServerEntry(command="x").command = "y"  # type: ignore[misc]
 
 
-def test_secrets_show_neither_in_a_representation_nor_in_an_error() -> None:
+def test_secrets_show_in_no_representation() -> None:
     entry = ServerEntry(url="http://x/?key=hunter2", headers={"A": "hunter2"}, env={"A": "hunter2"}, args=("hunter2",))
     assert "hunter2" not in repr(entry)
     assert "hunter2" not in repr(ConfigFile(mcp_servers={"one": entry}))
-    with pytest.raises(ValidationError) as caught:
-        ServerEntry.model_validate({"env": "hunter2"})
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in pretty_repr(entry)
+    assert "call_timeout=300.0" in repr(entry)

@@ -55,7 +55,8 @@ def test_a_wrong_value_is_named_with_what_belongs_there(entry: dict[str, object]
             "zzzz",
             (
                 "unknown key (known: command, args, env, cwd, type, url, headers, enabled, prefix, callTimeout, "
-                "startTimeout, callMaximum, askTimeout, maxRunning, maxQueued, trustHints, inheritEnv, tools)"
+                "startTimeout, callMaximum, askTimeout, maxRunning, maxQueued, trustHints, start, idleStop, "
+                "inheritEnv, tools)"
             ),
         ),
     ],
