@@ -5,6 +5,7 @@ ARGS ?=
 RUN := .venv
 TEST := .venv-test
 CLIENTS := .venv-clients
+FUZZ := .venv-fuzz
 LOCK := .venv-lock
 
 SOURCES := $(shell find proxy -type f -not -name '*.pyc' 2>/dev/null)
@@ -18,13 +19,14 @@ unexport VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interleavings chaos lint format bench lock clean venv venv-test
+.PHONY: help demo test interleavings chaos fuzz lint format bench lock clean venv venv-test
 
 help:
 	@echo 'make demo    see it work: sample servers, one proxy, a crash and a recovery'
 	@echo 'make test    all tests, on real servers and clients (ARGS="-k name" to choose)'
 	@echo 'make interleavings  10,000 random mixtures of clients and servers, some six minutes'
 	@echo 'make chaos   servers killed and stopped at random under load, for a minute (ARGS="--seconds 600 --seed 7")'
+	@echo 'make fuzz    atheris on the framer, the codec and the relay, for 5 minutes (ARGS="--seconds 3600 line peers")'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make format  let ruff rewrite what it can'
 	@echo 'make bench   latency, throughput, start-up and memory beside a direct connection'
@@ -46,6 +48,9 @@ interleavings: $(TEST)/.installed
 chaos: $(TEST)/.installed
 	@$(TEST)/bin/python -m compileall -q proxy
 	$(TEST)/bin/python -m tests.chaos.storm $(ARGS)
+
+fuzz: $(FUZZ)/.installed
+	$(FUZZ)/bin/python -m tests.fuzz $(ARGS)
 
 lint: $(TEST)/.installed
 	$(TEST)/bin/ruff check .
@@ -111,6 +116,11 @@ $(CLIENTS)/.installed: requirements/clients.lock
 	$(CLIENTS)/bin/python -m pip install -q -r requirements/clients.lock
 	@touch $@
 
+$(FUZZ)/.installed: requirements/fuzz.lock
+	$(call make-venv,$(FUZZ))
+	$(FUZZ)/bin/python -m pip install -q -r requirements/fuzz.lock
+	@touch $@
+
 COMPILE := $(LOCK)/bin/uv pip compile -q --universal --python-version 3.11 --upgrade --custom-compile-command 'make lock' pyproject.toml
 
 lock: $(TEST)/.locked
@@ -118,10 +128,11 @@ lock: $(TEST)/.locked
 	$(LOCK)/bin/python -m pip install -q 'uv>=0.13'
 	$(COMPILE) -o requirements/run.lock
 	$(COMPILE) --group test -c requirements/run.lock -o requirements/test.lock
+	$(COMPILE) --group fuzz -c requirements/run.lock -o requirements/fuzz.lock
 	$(subst pyproject.toml,,$(COMPILE)) --group clients -o requirements/clients.lock
 	echo mcp | $(subst pyproject.toml,,$(COMPILE)) --no-deps --generate-hashes -c requirements/test.lock - -o requirements/sources.lock
 	cd tests/npm && npm install --package-lock-only --no-audit --no-fund
 
 clean:
-	rm -rf $(RUN) $(TEST) $(CLIENTS) $(LOCK) tests/npm/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(RUN) $(TEST) $(CLIENTS) $(FUZZ) $(LOCK) tests/npm/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
 	find proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +

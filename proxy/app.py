@@ -17,18 +17,22 @@ import anyio
 import anyio.lowlevel
 
 from . import __version__
-from .config.load import secrets
+from .config.load import secrets, state_directory
 from .config.models import Config
 from .errors import ManifoldError, innermost
 from .events import Bus, Notice
 from .fleet import Fleet
 from .fronts.stdio import StandardStreams, StdioFront
+from .names import Given
 from .pump import Pump
 from .relay import Relay
 from .reload import Reloader
+from .store.given import GivenNames
+from .store.listings import Listings
 from .telemetry.redact import Redactor
 from .transports.channel import Graces
 from .transports.connect import Connector
+from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -40,10 +44,11 @@ _RELOAD: Final = getattr(signal, "SIGHUP", None)
 
 
 class Hub:
-    """The running parts: what fronts and commands need."""
+    """The running parts: what fronts and commands need. With `afresh` all servers run, whatever is known of them."""
 
-    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+    def __init__(self, config: Config, environ: Mapping[str, str], *, afresh: bool = False) -> None:
         self.config = config
+        self._afresh = afresh
         self.bus = Bus(time.time, asyncio.get_running_loop().call_soon)
         proxy = config.proxy
         self.relay = Relay(
@@ -57,8 +62,32 @@ class Hub:
         self.graces = Graces()
         self.connector = Connector(environ, self.graces)
         self.redactor = Redactor(secrets(config))
-        self.fleet = Fleet(config, self.pump, self.connector, self.bus, random.random, self.redactor)
+        state = state_directory(proxy)
+        self.listings = Listings(state, environ)
+        names = GivenNames(state, config.path)
+        given = self._given(names)
+        self.fleet = Fleet(
+            config,
+            self.pump,
+            self.connector,
+            self.bus,
+            random.random,
+            self.redactor,
+            self.listings,
+            given,
+            afresh=afresh,
+        )
+        self.upkeep = Upkeep(self.fleet, given, names, proxy.refresh_after, self.bus)
+        self.relay.on_first_use(self.upkeep.in_use)
         self.reloader = Reloader(config, environ, self.fleet, self.bus, self.redactor.learn)
+
+    def _given(self, names: GivenNames) -> Given:
+        """The names of earlier sessions; without them all are given anew, by the same rules."""
+        try:
+            return names.load()
+        except ValueError as problem:
+            self.bus(Notice("warning", f"the names that tools were given can't be read, and are given anew: {problem}"))
+            return Given()
 
     @asynccontextmanager
     async def servers(self) -> AsyncIterator[None]:
@@ -68,6 +97,8 @@ class Hub:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.fleet.run)
+                if not self._afresh:  # which is a look at the servers, and may be one at some of them
+                    tasks.start_soon(self.upkeep.run)
                 try:
                     yield
                 finally:

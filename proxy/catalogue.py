@@ -150,7 +150,7 @@ def _names(kind: str, owns: list[str], namer: Namer, policy: ToolPolicy) -> dict
     names: dict[str, str] = {}
     taken: set[str] = set()
     for own in sorted(owns, key=lambda own: wanted[own] is None):
-        names[own] = namer.name(own, wanted[own], taken)
+        names[own] = namer.name(own, wanted[own], taken, kind)
         taken.add(names[own])
     return names
 

@@ -8,10 +8,10 @@ import anyio
 import msgspec
 from msgspec import Raw
 
-from . import __version__, wire
+from . import __version__, texts, wire
 from .catalogue import MEMBERS
 from .eras import handshake
-from .errors import METHOD_NOT_FOUND, ORIGIN, ConnectionLost, ManifoldError, StartFailed, WireError
+from .errors import INTERNAL_ERROR, METHOD_NOT_FOUND, ORIGIN, ConnectionLost, ManifoldError, StartFailed, WireError
 from .pump import Pump
 from .relay import Link
 from .relay.peers import Reply
@@ -100,11 +100,15 @@ class Conversation:
                 if problem.code == METHOD_NOT_FOUND and not items:
                     return []  # announced, but not there: as good as empty
                 raise
-            page = wire.open_object(answer)
             size += len(answer)
-            if member not in page:
+            try:
+                page = wire.open_object(answer)
+                entries = wire.open_array(page[member]) if member in page else None
+            except WireError as problem:
+                raise WireError(f"its answer to {method} can't be used: {problem}") from problem
+            if entries is None:
                 raise WireError(f"its answer to {method} has no {member!r}")
-            items.extend(wire.open_array(page[member]))
+            items.extend(entries)
             if len(items) > MOST_ENTRIES or size > MOST_BYTES:
                 raise WireError(f"its list has more than {MOST_ENTRIES} entries or {MOST_BYTES >> 20} MiB")
             cursor = bytes(page.get("nextCursor", b"null"))
@@ -128,6 +132,9 @@ def _refused(method: str, server: str, raw: bytes) -> Refused:
         error = msgspec.json.decode(raw, type=_Error)
     except msgspec.DecodeError:
         return Refused(f"its answer to {method} had neither a result nor a readable error", 0)
-    if error.data and ORIGIN.encode() in bytes(error.data):  # made by a transport of ours: it says all there is
-        return Refused(error.message.removeprefix(f"server {server!r}: "), error.code)
-    return Refused(f"it answered {method} with error {error.code}: {error.message[:300]}", error.code)
+    if error.data and ORIGIN.encode() in bytes(error.data):  # made here, of an answer or in place of one
+        text = error.message.removeprefix(f"server {server!r}: ")
+        unusable = f"its answer to {method} can't be used: " if error.code == INTERNAL_ERROR else ""
+        return Refused(unusable + text, error.code)
+    text = texts.one_line(error.message, 300)
+    return Refused(f"it answered {method} with error {error.code}{': ' if text else ''}{text}", error.code)

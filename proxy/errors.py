@@ -70,12 +70,16 @@ class InvalidMessage(WireError):
 
 
 class ServerError(ManifoldError):
-    """A downstream server can't be used. `reason` is one sentence for the user, without its name."""
+    """A downstream server can't be used. `reason` is one line for the user, without its name.
 
-    def __init__(self, server: str, reason: str) -> None:
-        super().__init__(f"server {server!r}: {reason}")
+    `words` are the server's own that tell most about it, where it said any; `reason` ends in them.
+    """
+
+    def __init__(self, server: str, reason: str, words: str = "") -> None:
         self.server = server
-        self.reason = reason
+        self.words = words
+        self.reason = f"{reason}; its last words: {words}" if words else reason
+        super().__init__(f"server {server!r}: {self.reason}")
 
 
 class StartFailed(ServerError):

@@ -115,6 +115,18 @@ class CatalogueChanged(Event, frozen=True):
     kind: str = "tools"
 
 
+class ListingRecalled(Event, frozen=True):
+    """A client came, and it was looked up whether an earlier session had listed this server for such a client.
+
+    `age` is that of what was found, in seconds; `reason` why it could not be read.
+    """
+
+    server: str
+    outcome: Literal["hit", "miss", "unreadable"]
+    age: float | None = None
+    reason: str = ""
+
+
 class ServerOutput(Event, frozen=True):
     """A line that a server printed: on stderr, or on stdout without being a message."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -14,11 +15,13 @@ from .config.changes import Changes
 from .config.models import Config, Server
 from .eras.handshake import Offer, combined_instructions
 from .events import Emit
+from .inventory import Inventory
 from .lifecycle import Lifecycle
-from .names import Namer, budget, clean_prefix
+from .names import Given, Namer, budget, clean_prefix
 from .pump import Pump
 from .relay import Target
 from .relay.peers import Limits
+from .remembered import Remembered, Shelf
 from .supervisor import Supervisor
 from .transports.connect import Connect
 
@@ -57,7 +60,12 @@ class _Running:
 
 
 class Fleet:
-    """The configured servers that are not disabled, each under its supervisor."""
+    """The configured servers that are not disabled, each under its supervisor.
+
+    Without a `shelf` nothing is remembered, and all servers run from the start; with `afresh` that is so, too, but what
+    they list is remembered. `given` are the names that were given in earlier sessions; new ones are added. `clock`
+    gives Unix time, for the age of what is remembered.
+    """
 
     def __init__(
         self,
@@ -67,6 +75,11 @@ class Fleet:
         emit: Emit,
         random: Callable[[], float],
         redact: Callable[[str], str] = str,
+        shelf: Shelf | None = None,
+        given: Given | None = None,
+        clock: Callable[[], float] = time.time,
+        *,
+        afresh: bool = False,
     ) -> None:
         self._instructions = config.proxy.instructions or ""
         self._longest = budget(config.proxy.name)
@@ -76,6 +89,10 @@ class Fleet:
         self._emit = emit
         self._random = random
         self._redact = redact
+        self._shelf = shelf
+        self._given = Given() if given is None else given
+        self._clock = clock
+        self._afresh = afresh
         self._tasks: TaskGroup | None = None
         self._running: dict[str, _Running] = {}
         self._progress = anyio.Event()
@@ -112,7 +129,7 @@ class Fleet:
         ]
         for key in changes.removed:
             self._stop(key, _REMOVED)
-            known[key].vanish()
+            known[key].inventory.vanish()
             self._pump.do(relay.retire_target, key, _REMOVED, now)
         for server in changes.added:
             relay.add_target(_target(server))
@@ -126,9 +143,11 @@ class Fleet:
         relay.order_targets([supervisor.key for supervisor in self.supervisors])
         for supervisor in self.supervisors:
             if supervisor.key in fresh:
+                if self._latest is not None:
+                    supervisor.recall(self._latest)
                 self._start(supervisor)
             else:
-                supervisor.rename(self._namers[supervisor.key])
+                supervisor.inventory.rename(self._namers[supervisor.key])
         self._hold({server.key for server in fresh.values()})
 
     def _hold(self, keys: set[str]) -> None:
@@ -148,15 +167,19 @@ class Fleet:
 
     def _namers_of(self, servers: Iterable[Server]) -> dict[str, Namer]:
         prefixes = {server.key: clean_prefix(server.prefix) for server in servers}
+        self._given.keep_only(prefixes)
         return {
-            key: Namer(key, prefix, [other for one, other in prefixes.items() if one != key], self._longest)
+            key: Namer(
+                key, prefix, [other for one, other in prefixes.items() if one != key], self._longest, self._given
+            )
             for key, prefix in prefixes.items()
         }
 
     def _supervisor(self, server: Server) -> Supervisor:
         return Supervisor(
             server,
-            self._namers[server.key],
+            Inventory(server.key, server.prefix, server.entry, self._namers[server.key], self._emit),
+            self._remembered(server),
             Lifecycle(self._random),
             self._connect,
             self._pump,
@@ -165,6 +188,11 @@ class Fleet:
             self._changed,
             self._redact,
         )
+
+    def _remembered(self, server: Server) -> Remembered | None:
+        if self._shelf is None:
+            return None
+        return Remembered(server, self._shelf, self._emit, self._clock, afresh=self._afresh)
 
     def _start(self, supervisor: Supervisor) -> None:
         if self._tasks is None:
@@ -199,16 +227,22 @@ class Fleet:
         return self._latest
 
     def _client_came(self) -> None:
-        """A client said what it can do: servers that were told otherwise have to hear it from the start."""
-        self._latest = self._pump.relay.offer
-        self._offered.set()
+        """A client said what it can do: recall what is known for such a one. Who was told otherwise is restarted."""
+        self._latest = latest = self._pump.relay.offer
+        assert latest is not None
         for index, old in enumerate(self.supervisors):
-            if old.declared is None or old.declared == self._latest or old.lifecycle.state == "failed":
+            if old.declared == latest or old.lifecycle.state == "failed":
+                continue
+            if old.declared is None:
+                old.recall(latest)
                 continue
             self.supervisors[index] = new = self._supervisor(old.server)
             new.inherit(old)
+            new.recall(latest)
             self._stop(old.key, _OTHER_CLIENT)
             self._start(new)
+        self._offered.set()
+        self._changed()
 
     # What is known
 
@@ -243,16 +277,20 @@ class Fleet:
         self._held_for = set()
         pump = self._pump
         known = frozenset(
-            one.key for one in self.supervisors if one.lifecycle.state == "ready" or one.offering.of("tools").routes
+            one.key
+            for one in self.supervisors
+            if one.lifecycle.state == "ready" or one.inventory.offering.of("tools").routes
         )
         said = [
-            (one.server.prefix or one.key, one.hello.instructions) for one in self.supervisors if one.hello is not None
+            (one.server.prefix or one.key, one.inventory.hello.instructions)
+            for one in self.supervisors
+            if one.inventory.hello is not None
         ]
         pump.do(
             pump.relay.publish,
-            Catalogue(one.offering for one in self.supervisors),
+            Catalogue(one.inventory.offering for one in self.supervisors),
             listed=known,
-            settled=frozenset(kind for kind in KINDS if all(kind in one.settled for one in self.supervisors)),
+            settled=frozenset(kind for kind in KINDS if all(kind in one.inventory.settled for one in self.supervisors)),
             instructions=combined_instructions(self._instructions, said),
             now=pump.now(),
         )
@@ -264,6 +302,7 @@ def _target(server: Server) -> Target:
         call=entry.call_timeout,
         longest=max(entry.call_timeout, entry.call_maximum),
         ask=entry.ask_timeout,
+        start=entry.start_timeout,
         running=entry.max_running,
         queued=entry.max_queued,
         repeats=entry.trust_hints,
@@ -272,11 +311,11 @@ def _target(server: Server) -> Target:
 
 
 def _report(supervisor: Supervisor, derived: tuple[Derived, ...]) -> ServerReport:
-    hello = supervisor.hello
+    inventory, hello = supervisor.inventory, supervisor.inventory.hello
     ready = supervisor.lifecycle.state == "ready"
 
     def count(kind: str) -> int:
-        return supervisor.counts.get(kind, 0) if ready else -1
+        return inventory.counts.get(kind, 0) if ready else -1
 
     return ServerReport(
         server=supervisor.key,
@@ -284,7 +323,7 @@ def _report(supervisor: Supervisor, derived: tuple[Derived, ...]) -> ServerRepor
         state=supervisor.lifecycle.state,
         protocol=hello.protocol if hello else "",
         tools=count("tools"),
-        shown=len(supervisor.offering.of("tools").routes) if ready else -1,
+        shown=len(inventory.offering.of("tools").routes) if ready else -1,
         resources=count("resources"),
         prompts=count("prompts"),
         seconds=supervisor.seconds,

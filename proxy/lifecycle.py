@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 State = Literal["idle", "starting", "ready", "backoff", "failed", "stopped"]
-Trigger = Literal["start", "ready", "lost", "unreachable", "hopeless", "stop"]
+Trigger = Literal["start", "ready", "lost", "unreachable", "hopeless", "sleep", "stop"]
 
 SHORTEST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 30.0
@@ -23,6 +23,7 @@ WITHIN: Final = 60.0
 # "lost" is any end that another start may mend, before or after it was ready, and too many of them are enough.
 # "unreachable" is an address where nobody answers: nothing was started, so it is tried for ever, ever more seldom.
 # "hopeless" is what no start mends: a command that does not exist, credentials that are refused.
+# "sleep" is an end that we chose, since nobody needs the server: it says nothing about its health.
 TABLE: Final[dict[tuple[State, Trigger], State]] = {
     ("idle", "start"): "starting",
     ("backoff", "start"): "starting",
@@ -36,6 +37,8 @@ TABLE: Final[dict[tuple[State, Trigger], State]] = {
     ("starting", "hopeless"): "failed",
     ("ready", "hopeless"): "failed",
     ("idle", "hopeless"): "failed",
+    ("ready", "sleep"): "idle",
+    ("backoff", "sleep"): "idle",
     ("idle", "stop"): "stopped",
     ("starting", "stop"): "stopped",
     ("ready", "stop"): "stopped",
@@ -75,6 +78,9 @@ class Lifecycle:
             self._ready_since = now
         elif trigger in ("lost", "unreachable"):
             new = self._lost(now, counts=trigger == "lost")
+        elif trigger == "sleep" and self.state == "ready":
+            self._starts.pop()
+            self._attempt = 0
         self.state = new
         return new
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, ParamSpec, TypeVar
 
+from .errors import Delivered
 from .events import Emit, Notice
 from .relay import Link, Peer, Relay, Session
 from .wire import Framer
@@ -131,6 +132,10 @@ class Intake(Generic[PeerT]):
     def undelivered(self, id: bytes, reason: str) -> None:
         """The request of ours with this raw id never left; the connection is over."""
         self._pump.do(self._pump.relay.undelivered, self._peer, id, reason, self._pump.now())
+
+    def failed(self, id: bytes, reason: str, delivered: Delivered) -> None:
+        """The request of ours with this raw id gets no answer any more; the connection goes on."""
+        self._pump.do(self._pump.relay.failed, self._peer, id, reason, delivered, self._pump.now())
 
     def hold(self, stop: bool) -> None:
         """Take no more from this peer, until told to go on; what was read already waits too."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Final
 
 import anyio
-import anyio.from_thread
-import anyio.lowlevel
 
+from .aside import aside
 from .config.changes import Changes, compare
 from .config.load import load, secrets
 from .config.models import Config
@@ -65,7 +62,7 @@ class Reloader:
         config = None
         try:
             with anyio.move_on_after(READ_WITHIN):
-                config = await _aside(partial(load, path, self._environ))
+                config = await aside(partial(load, path, self._environ), "configuration")
         except ConfigError as problem:
             for line in problem.problems:
                 self._emit(Notice("error", f"the configuration stays as it was: {line}"))
@@ -96,30 +93,6 @@ class Reloader:
         except FileNotFoundError as problem:
             text = f"{self._config.path} can't be watched for changes ({problem}); SIGHUP reads it again"
             self._emit(Notice("warning", text))
-
-
-async def _aside(read: Callable[[], Config]) -> Config:
-    """The result of `read`, from a thread of its own: a slow disk must not hold up calls.
-
-    Not one of anyio's threads, for which the process would wait at its end: a pipe that nobody writes to is read for
-    ever.
-    """
-    token, done = anyio.lowlevel.current_token(), anyio.Event()
-    found: list[Config | BaseException] = []
-
-    def run() -> None:
-        try:
-            found.append(read())
-        except BaseException as problem:
-            found.append(problem)  # raised below, where somebody waits for it
-        with suppress(RuntimeError):  # nobody waits any more
-            anyio.from_thread.run_sync(done.set, token=token)
-
-    threading.Thread(target=run, name="configuration", daemon=True).start()
-    await done.wait()
-    if isinstance(found[0], BaseException):
-        raise found[0]
-    return found[0]
 
 
 def _summary(changes: Changes) -> str:

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import traceback
-from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
 import anyio
-from msgspec import Raw
 
-from . import wire
-from .catalogue import KINDS, Listing, Offering, compile_listing, difference
+from .catalogue import KINDS
 from .config.models import Server
-from .conversation import LISTINGS, Conversation, Refused
+from .conversation import Conversation, Refused
 from .eras.handshake import Offer, ServerHello
-from .errors import ConnectionLost, Hopeless, ServerError, StartFailed, Unreachable, WireError, innermost
-from .events import CatalogueChanged, Emit, Notice, ServerOutput, ServerStartFinished, ServerStateChanged
+from .errors import Hopeless, ServerError, StartFailed, Unreachable, WireError, innermost
+from .events import Emit, Notice, ServerStartFinished, ServerStateChanged
+from .inventory import Inventory
 from .lifecycle import Lifecycle, Trigger
-from .names import Namer, clean_prefix
-from .policy import ToolPolicy
+from .printed import Nonsense, Printed
 from .pump import Pump
 from .relay import Link
-from .relay.peers import declares
-from .transports.channel import Channel, End
+from .remembered import Remembered
+from .survey import SETTLE, Survey
+from .transports.channel import Channel
 from .transports.connect import Connect
 
-MOST_NONSENSE: Final = 100
-NONSENSE_WITHIN: Final = 10.0
-"""So many lines in a row, within so many seconds, that are no messages end a connection."""
+LINGER: Final = 60.0
+"""Seconds that a server stays which was started to fill the store and which nobody has needed since."""
 
-_SETTLE: Final = 0.05
-"""Seconds in which announcements of changed lists gather, since servers send them in bursts."""
+_BUSY: Final = 1.0
+"""Seconds after which to look again at a server that may sleep as soon as it is not busy."""
 
 
 class Supervisor:
@@ -45,7 +42,8 @@ class Supervisor:
     def __init__(
         self,
         server: Server,
-        namer: Namer,
+        inventory: Inventory,
+        remembered: Remembered | None,
         lifecycle: Lifecycle,
         connect: Connect,
         pump: Pump,
@@ -55,36 +53,36 @@ class Supervisor:
         redact: Callable[[str], str],
     ) -> None:
         self.server = server
+        self.inventory = inventory
+        self.remembered = remembered
         self.lifecycle = lifecycle
-        self.hello: ServerHello | None = None
         self.declared: Offer | None = None
-        """What the server was told of the clients, last."""
+        """What the server that runs was told of the clients."""
         self.stopping = "it was stopped"
         """Why its calls fail when `run` is cancelled."""
-        self.listings: dict[str, Listing] = {}
-        """What clients see of it, by kind."""
-        self.settled: set[str] = set()
-        """Kinds of which its listing has been read, or could not be, at least once."""
-        self.counts: dict[str, int] = {}
-        """Entries of each listing as the server has them, before any rule of the user's."""
         self.attempted = False
-        """It has been ready or has failed at least once."""
+        """It has been ready or has failed at least once, or is known from an earlier session."""
         self.surveyed = False
         """All its listings have been read since it started last."""
         self.seconds = 0.0
         """How long the last start took."""
         self.problem = ""
-        self._namer = namer
-        self._policy = ToolPolicy(server.entry.tools)
         self._connect = connect
         self._pump = pump
         self._emit = emit
         self._offer = offer
         self._changed = changed
         self._redact = redact
-        self._stale: set[str] = set()
-        self._stale_event = anyio.Event()
+        self._survey = Survey(server, inventory, remembered, emit, changed)
+        self._learned = anyio.Event()
+        """Set when all that it lists has been read, and is remembered."""
         self._link: Link | None = None
+        self._printed = Printed(server.key, emit, redact)
+        self._wake = anyio.Event()
+        self._is_woken = False
+        """It is being started since somebody needs it, and not to keep it up."""
+        self._errand: float | None = None
+        """It was started for its lists alone, and may stay for so many seconds."""
 
     @property
     def key(self) -> str:
@@ -92,9 +90,9 @@ class Supervisor:
         return self.server.key
 
     @property
-    def offering(self) -> Offering:
-        """All that it lists, as clients see it."""
-        return Offering(self.key, clean_prefix(self.server.prefix), dict(self.listings))
+    def is_lazy(self) -> bool:
+        """Whether it is started only when somebody needs it, if its lists are known."""
+        return self.remembered is not None and self.remembered.is_of_use and self.server.entry.start == "lazy"
 
     def disconnect(self, why: str) -> None:
         """Let go of its connection, before `run` is cancelled: calls in flight fail, and say `why`."""
@@ -103,33 +101,82 @@ class Supervisor:
         if self._link is not None:
             self._pump.do(self._pump.relay.close_link, self._link, why, self._pump.now())
 
-    def vanish(self) -> None:
-        """It is configured no more: what it listed is gone."""
-        listings, self.listings = self.listings, {}
-        for kind, listing in listings.items():
-            if listing.routes:
-                self._emit(CatalogueChanged(self.key, 0, 0, len(listing.routes), kind))
-
     def inherit(self, old: Supervisor) -> None:
         """Show what another supervisor of this server showed, by the rules of this entry, until it knows better."""
-        self.hello, self.counts = old.hello, dict(old.counts)
-        self.listings, self.settled, self.attempted = dict(old.listings), set(old.settled), old.attempted
-        self._name_anew()
+        self.inventory.inherit(old.inventory)
+        self.attempted = old.attempted
 
-    def rename(self, namer: Namer) -> None:
-        """Other servers have other prefixes now: name what is listed anew. `changed` is not called."""
-        if namer == self._namer:
+    # Sleep: what it lists is known, and it runs only when it is needed
+
+    def recall(self, offer: Offer) -> None:
+        """A client came: know what was remembered for such a one, or be started to learn it. `changed` is not called.
+
+        Only while the server runs for no other client.
+        """
+        if self.remembered is None or self.remembered.offer == offer:
             return
-        self._namer = namer
-        self._name_anew()
+        memory = self.remembered.recall(offer)
+        if memory is None:
+            self.inventory.settled.clear()
+            self._errand = LINGER
+            self._wake.set()
+            return
+        self.inventory.recall(memory.hello, memory.listings)
+        self.attempted = True
+        if self.is_lazy and self.lifecycle.state == "idle":
+            self._pump.relay.targets[self.key].capabilities = memory.hello.capabilities
+            self._sleep()
 
-    def _name_anew(self) -> None:
-        for kind in ("tools", "prompts"):
-            listing = self.listings.get(kind)
-            if listing is not None:
-                pairs = zip(listing.definitions, listing.routes, strict=True)
-                items = [Raw(wire.close_object({**wire.open_object(text), "name": one.raw})) for text, one in pairs]
-                self.listings[kind] = self._compile(kind, items)
+    async def refresh(self) -> None:
+        """Start it if it sleeps, and wait until it was listed or could not be. Then it sleeps unless it is needed."""
+        if self.lifecycle.state == "idle":
+            if self._learned.is_set():
+                self._learned = anyio.Event()
+            self._errand = 0.0
+            self._wake.set()
+            await self._learned.wait()
+
+    async def until_learned(self) -> None:
+        """Wait until all that it lists is known and remembered, or the start failed."""
+        await self._learned.wait()
+
+    def _needed(self) -> None:
+        self._errand = None
+        self._wake.set()
+
+    def _sleep(self) -> None:
+        if self._wake.is_set():
+            self._wake = anyio.Event()
+        self._pump.do(self._pump.relay.sleep, self.key, self._needed, self._pump.now())
+
+    async def _until_needed(self) -> None:
+        """Wait until there is a reason to start it; it is idle."""
+        if not self.is_lazy or self.remembered is None:
+            return
+        if self.remembered.offer is None:
+            if not self.remembered.may_be:
+                self._errand = LINGER
+                return
+            await self._offer()  # and with it comes what is remembered
+        await self._wake.wait()
+        self._is_woken = self.remembered.saved is not None
+
+    async def _until_unneeded(self, link: Link) -> ServerError:
+        """Wait until nobody has needed it for so long that it may sleep, and let it."""
+        await self._learned.wait()
+        while True:
+            idle_stop = self.server.entry.idle_stop
+            errand = self._errand if link.used is None and self.is_lazy else None
+            allowed = errand if errand is not None else (idle_stop or float("inf"))
+            since = self._pump.relay.idle_since(link, self._pump.now())
+            left = max(allowed, _BUSY) if since is None else since + allowed - self._pump.now()
+            if left <= 0:
+                break
+            await anyio.sleep(left)
+        why = "its lists have been read" if errand is not None else f"nobody has needed it for {allowed:g} s"
+        self._move("sleep", why)
+        self._sleep()
+        return _Slept(self.key, why)
 
     async def run(self) -> None:
         """Keep the server up until cancelled, or until it has failed for good."""
@@ -137,21 +184,33 @@ class Supervisor:
             self._over(Hopeless(self.key, self.server.problem), "hopeless")
             return
         while self.lifecycle.state not in ("failed", "stopped"):
+            if self.lifecycle.state == "idle":
+                await self._until_needed()
             self._move("start")
-            try:
-                await self._once()
-            except Hopeless as problem:
-                self._over(problem, "hopeless")
-            except Unreachable as problem:
-                self._over(problem, "unreachable")
-            except ServerError as problem:
-                self._over(problem, "lost")
-            except Exception as problem:
-                # A defect of ours, or of a library below: it may cost this server, and none of the others.
-                self._emit(Notice("error", f"looking after it failed:\n{traceback.format_exc()}", self.key))
-                self._over(StartFailed(self.key, f"internal error ({type(problem).__name__}: {problem})"), "lost")
+            self._pump.relay.starts(self.key, self._pump.now())
+            await self._live()
             if self.lifecycle.delay is not None:
                 await anyio.sleep(self.lifecycle.delay)
+                if self._is_woken and not self._pump.relay.targets[self.key].parked:
+                    self._move("sleep", self.problem)
+                    self._sleep()
+
+    async def _live(self) -> None:
+        """Start it and stay with it until it has ended, whatever that was."""
+        try:
+            await self._once()
+        except Hopeless as problem:
+            self._over(problem, "hopeless")
+        except Unreachable as problem:
+            self._over(problem, "unreachable")
+        except _Slept:
+            self.declared = None
+        except ServerError as problem:
+            self._over(problem, "lost")
+        except Exception as problem:
+            # A defect of ours, or of a library below: it may cost this server, and none of the others.
+            self._emit(Notice("error", f"looking after it failed:\n{traceback.format_exc()}", self.key))
+            self._over(StartFailed(self.key, f"internal error ({type(problem).__name__}: {problem})"), "lost")
 
     # One connection, from start to end
 
@@ -159,10 +218,13 @@ class Supervisor:
         """Connect and stay until the connection ends; always raises ServerError, saying why."""
         pump, relay = self._pump, self._pump.relay
         self.surveyed = False
+        if self._learned.is_set():
+            self._learned = anyio.Event()
+        self._printed.begin()
         started = pump.now()
         link = self._link = relay.open_link(self.key)
-        link.listed = self._list_changed
-        nonsense = _Nonsense(link)
+        link.listed = self._survey.announce
+        nonsense = Nonsense(link)
         link.noise = partial(self._noise, nonsense)
         reason: ServerError | None = None
 
@@ -171,11 +233,13 @@ class Supervisor:
             pump.do(relay.close_link, link, self._redact(text), pump.now())
 
         try:
-            async with self._connect(self.server, pump.server_intake(link), self._output) as channel:
-                link.sink = channel.write
+            async with self._connect(self.server, pump.server_intake(link), self._printed.on_stderr) as channel:
+                link.sink, link.take_back = channel.write, channel.take_back
                 channel.choked = partial(pump.choke, link)
                 try:
                     reason = await self._converse(link, channel, nonsense, started)
+                    if self.lifecycle.state == "starting" and self.server.entry.transport == "stdio":
+                        reason = self._printed.explain(reason)
                 finally:
                     close()  # before the channel is: that takes its time, and callers must not wait for it
         except* ServerError as group:
@@ -188,7 +252,7 @@ class Supervisor:
                 self._started("failed", started)
         raise reason
 
-    async def _converse(self, link: Link, channel: Channel, nonsense: _Nonsense, started: float) -> ServerError:
+    async def _converse(self, link: Link, channel: Channel, nonsense: Nonsense, started: float) -> ServerError:
         """Start, then watch, until the channel ends or the server proves unusable."""
         problem: ServerError | None = None
 
@@ -200,9 +264,10 @@ class Supervisor:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch, channel.ended, tasks.cancel_scope)
             tasks.start_soon(watch, nonsense.end.wait, tasks.cancel_scope)
+            tasks.start_soon(watch, partial(self._until_unneeded, link), tasks.cancel_scope)
             failure = await self._start_and_watch(link, channel, started)
             # The channel often knows better why, a moment later: credentials refused, exited with code 1.
-            await anyio.sleep(_SETTLE)
+            await anyio.sleep(SETTLE)
             problem = failure
             tasks.cancel_scope.cancel()
         assert problem is not None
@@ -213,101 +278,70 @@ class Supervisor:
         talk = Conversation(link, self._pump)
         # It boots meanwhile. Without a client there is nobody to speak for, and nothing to be late for.
         waiting = self._pump.now()
-        self.declared = await self._offer()
+        self.declared = offer = await self._offer()
         started += self._pump.now() - waiting
+        greeted = False
         try:
             with anyio.fail_after(timeout):
-                await self._negotiate(talk, link, channel, self.declared)
-                if self._has("tools"):
-                    self._take("tools", await talk.list_all("tools"))
+                hello = await talk.initialize(offer)
+                greeted = True
+                channel.agreed(hello.protocol)
+                self._updated(hello)
+                self._pump.do(self._pump.relay.greet, link, capabilities=hello.capabilities)
+                await self._survey.read(talk, "tools")
         except TimeoutError:
-            did = "list its tools" if self._pump.relay.targets[self.key].link is link else "answer initialize"
-            return StartFailed(self.key, f"it did not {did} within {timeout:g} s (`startTimeout` on its entry)")
+            did = "list its tools" if greeted else "answer initialize"
+            text = f"it did not {did} within {timeout:g} s (`startTimeout` on its entry)"
+            return StartFailed(self.key, text, self._printed.words)
         except (Refused, WireError) as problem:
             return StartFailed(self.key, str(problem))
         except ServerError as problem:
             return problem
         self._is_ready(started)
-        await self._survey(talk, set(KINDS) - {"tools"})
+        # Only now: calls that waited for it may want what it no longer has.
+        self._pump.do(self._pump.relay.ready, link, self._pump.now())
+        await self._survey.read_all(talk, [kind for kind in KINDS if kind != "tools"])
         self.surveyed = True
-        self.settled.update(KINDS)
+        self.inventory.settled.update(KINDS)
         self._changed()
-        while True:
-            await self._stale_event.wait()
-            await anyio.sleep(_SETTLE)
-            stale, self._stale, self._stale_event = self._stale, set(), anyio.Event()
-            await self._survey(talk, stale)
-
-    async def _negotiate(self, talk: Conversation, link: Link, channel: Channel, offer: Offer) -> None:
-        self.hello = await talk.initialize(offer)
-        channel.agreed(self.hello.protocol)
-        relay = self._pump.relay
-        self._pump.do(relay.ready, link, capabilities=self.hello.capabilities, now=self._pump.now())
-
-    async def _survey(self, talk: Conversation, kinds: set[str]) -> None:
-        """List these kinds anew; what can't be read keeps its last state, since a bad list must not lose a good one."""
-        changed = False
-        for kind in [kind for kind in KINDS if kind in kinds and self._has(kind)]:
-            try:
-                with anyio.fail_after(self.server.entry.start_timeout):
-                    changed |= self._take(kind, await talk.list_all(kind))
-            except (Refused, WireError, TimeoutError) as problem:
-                what = str(problem) or "it did not answer in time"
-                self._emit(Notice("warning", f"listing its {kind} failed, the last list stays: {what}", self.key))
-        if changed:
-            self._changed()
+        await self._survey.keep(offer)
+        self._learned.set()
+        await self._survey.follow(talk, offer)
+        raise AssertionError("it follows until it is cancelled")
 
     # What is learned
 
-    def _has(self, kind: str) -> bool:
-        return self.hello is not None and LISTINGS[kind][0] in self.hello.capabilities
+    def _updated(self, hello: ServerHello) -> None:
+        before = self.inventory.hello
+        self.inventory.greet(hello)
+        if before is not None and (before.name, before.version) != (hello.name, hello.version):
+            what = f"it was {before.name} {before.version} and is {hello.name} {hello.version} now"
+            self._emit(Notice("info", what, self.key))
+            self._pump.relay.targets[self.key].news = f" ({what})"
 
-    def _take(self, kind: str, items: list[Raw]) -> bool:
-        """Whether a listing that was read is another one for clients."""
-        self.counts[kind] = len(items)
-        new = self._compile(kind, items)
-        old = self.listings.get(kind) or Listing(self.key)
-        self.listings[kind] = new
-        change = difference(old, new)
-        for sentence in new.odd:
-            self._emit(Notice("warning", sentence, self.key))
-        if change:
-            self._emit(CatalogueChanged(self.key, len(new.routes), change.added, change.removed, kind))
-        return bool(change)
-
-    def _compile(self, kind: str, items: list[Raw]) -> Listing:
-        tasks = self.hello is not None and declares(self.hello.capabilities, "tasks", "requests", "tools", "call")
-        return compile_listing(kind, self.key, items, self._namer, self._policy, tasks=tasks)
-
-    def _list_changed(self, method: str) -> None:
-        """The server announced a change."""
-        capability = method.split("/")[1]
-        self._stale |= {kind for kind, (needs, _) in LISTINGS.items() if needs == capability}
-        self._stale_event.set()
-
-    def _noise(self, nonsense: _Nonsense, line: bytes) -> None:
+    def _noise(self, nonsense: Nonsense, line: bytes) -> None:
         """It printed something on stdout that is no message."""
-        self._emit(ServerOutput(self.key, "stdout", line[:1024].decode(errors="replace")))
+        self._printed.on_stdout(line)
+        if self.lifecycle.state == "ready":
+            self._printed.works_all_the_same()
         nonsense.count(self._pump.now())
-
-    def _output(self, text: str) -> None:
-        self._emit(ServerOutput(self.key, "stderr", text))
 
     # Lifecycle
 
     def _is_ready(self, started: float) -> None:
         if self.lifecycle.state == "stopped":
             return  # while its answer was on its way to here
-        self.problem = ""
+        self.problem, self._is_woken = "", False
         self._started("ok", started)
         self._move("ready")
+        self._printed.works_all_the_same()
         self.attempted = True
-        self.settled.add("tools")
+        self.inventory.settled.add("tools")
         self._changed()
 
     def _started(self, outcome: str, started: float) -> None:
         self.seconds = self._pump.now() - started
-        hello = self.hello
+        hello = self.inventory.hello
         if outcome == "ok" and hello is not None:
             self._emit(ServerStartFinished(self.key, "ok", self.seconds, hello.protocol, hello.name, hello.version))
         else:
@@ -317,47 +351,30 @@ class Supervisor:
         """A connection ended or never came to be: plan the next one, or give up."""
         if self.lifecycle.state == "stopped":
             return  # in the very moment in which it ended; who stopped it has seen to the rest
+        if self._is_woken and trigger == "lost":
+            trigger = "unreachable"  # tried whenever somebody needs it, ever more seldom
         # A server's last words may hold what it was configured with, and this goes to clients and tables.
         self.problem = self._redact(problem.reason)
-        self._move(trigger, self.problem)
-        if self.lifecycle.state == "failed":
-            reason, coming = self.problem, False
-            if trigger == "lost":
-                reason += "; it failed too often and is not started again"
-        else:
-            again = "tried" if trigger == "unreachable" else "started"
-            reason, coming = f"{self.problem}; it is being {again} again", True
-        relay = self._pump.relay
-        self._pump.do(relay.away, self.key, reason, coming=coming, now=self._pump.now())
+        reason = self._move(trigger, self.problem)
+        now, delay = self._pump.now(), self.lifecycle.delay
+        coming, again = self.lifecycle.state != "failed", None if delay is None else now + delay
+        self._pump.do(
+            self._pump.relay.away, self.key, reason, coming=coming, now=now, next_start=again, tell=self._is_woken
+        )
         self.attempted = True
-        self.settled.update(KINDS)
+        self.inventory.settled.update(KINDS)
         self._changed()
 
-    def _move(self, trigger: Trigger, reason: str = "") -> None:
+    def _move(self, trigger: Trigger, reason: str = "") -> str:
+        """Take one step; returns the reason, with what it means where this was the last start."""
         old = self.lifecycle.state
         new = self.lifecycle.apply(trigger, self._pump.now())
+        if new == "failed":
+            too_often = "it failed too often and " if trigger == "lost" else "it "
+            reason += f"; {too_often}is not started again until its entry changes"
         self._emit(ServerStateChanged(self.key, old, new, reason, self.lifecycle.delay))
+        return reason
 
 
-class _Nonsense:
-    """Counts what one connection brings that is no message; too much of it in a row, and the connection is over.
-
-    A server that prints in a loop would otherwise cost everybody's time. One that prints beside its messages may.
-    """
-
-    def __init__(self, link: Link) -> None:
-        self.end = End()
-        self._link = link
-        self._heard = 0
-        self._times: deque[float] = deque(maxlen=MOST_NONSENSE)
-
-    def count(self, now: float) -> None:
-        """One more such line."""
-        if self._link.heard != self._heard:
-            self._heard = self._link.heard
-            self._times.clear()
-        self._times.append(now)
-        if len(self._times) == MOST_NONSENSE and now - self._times[0] <= NONSENSE_WITHIN:
-            self._link.deaf = True
-            text = f"it printed {MOST_NONSENSE} lines on stdout within {NONSENSE_WITHIN:g} s that are no messages"
-            self.end.note(ConnectionLost(self._link.server, text))
+class _Slept(ServerError):
+    """Nobody needs it: the end of a connection that is no failure."""

@@ -36,6 +36,12 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
+def one_line(text: str, longest: int) -> str:
+    """`text` for an error message: on one line, without hidden characters, cut to `longest` characters."""
+    line = " ".join(clean(text).split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
 def cut(text: str, size: int) -> str:
     """`text` cut to at most `size` bytes of UTF-8, with an ellipsis where something is missing."""
     data = text.encode(errors="replace")

@@ -29,6 +29,7 @@ MAX_ID: Final = 256
 
 _LOOKED_AT: Final = 4096
 _OVERLONG_KEPT: Final = _LOOKED_AT
+_PART: Final = 4096
 _PIECE: Final = 64 * 1024
 _MOST_GLUED: Final = 16
 _LONGEST_LOOKED_THROUGH: Final = 64 * 1024
@@ -53,9 +54,10 @@ class Framer:
         tail = lines.pop()
         if lines and (self._parts or self._skipping):
             lines[0] = self._finish(lines[0])
+        whole = [line for line in lines if line and self._fits(line) and not line.isspace()]
         if tail:
             self._keep(tail)
-        return [line for line in lines if line and not line.isspace() and self._fits(line)]
+        return whole
 
     def rest(self) -> bytes:
         """What came after the last line end; asked once, when the stream has ended."""
@@ -70,7 +72,11 @@ class Framer:
     def _keep(self, data: bytes) -> None:
         if self._skipping:
             return
-        self._parts.append(data)
+        parts = self._parts
+        if parts and len(parts[-1]) + len(data) <= _PART:
+            parts[-1] += data  # who writes a few bytes at a time shall not make us hold an object for each
+        else:
+            parts.append(data)
         self._size += len(data)
         if self._size > self._limit:
             self._overlong.append(b"".join(self._parts)[:_OVERLONG_KEPT])
@@ -208,7 +214,7 @@ def text(raw: Raw | bytes | None) -> str | None:
         return _decode_text(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         try:
-            value = json.loads(bytes(raw))
+            value = json.loads(bytes(raw).decode())  # of bytes it would guess that they are UTF-16
         except (ValueError, RecursionError):
             return None
         return value if isinstance(value, str) else None
@@ -250,7 +256,7 @@ def error(id: bytes | Raw, payload: bytes | Raw) -> bytes:
     return b"".join((b'{"jsonrpc":"2.0","id":', id, b',"error":', payload, b"}\n"))
 
 
-_ID: Final = rb'"id"\s*:\s*(-?[0-9]{1,19}(?![0-9])|"(?:[^"\\\x00-\x1f]|\\.){0,254}")'
+_ID: Final = rb'"id"\s*:\s*(-?(?:0|[1-9][0-9]{0,18})(?![0-9])|"(?:[^"\\\x00-\x1f]|\\.){0,254}")'
 _ID_AHEAD: Final = re.compile(_ID)
 _ID_BEHIND: Final = re.compile(_ID + rb'\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
 _PAYLOAD: Final = re.compile(rb'"(?:result|error|params)"\s*:')
@@ -284,7 +290,8 @@ def _decode_slowly(line: bytes) -> Envelope:
         elif key in ("method", "jsonrpc") and raw != b"null":
             value = text(raw)
             if value is None:
-                raise InvalidMessage(f"{key!r} is no string", readable_id(line))
+                id = Raw(members.get("id", b"null"))
+                raise InvalidMessage(f"{key!r} is no string", bytes(id) if given(id) and _is_id(id) else None)
             setattr(envelope, key, value)
     return envelope
 

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "proxy"
 # Each level imports from itself and from the ones above it in this list; names on one line stand side by side.
 LEVELS = [
     ("errors",),
-    ("texts", "names", "uris"),
+    ("texts", "names", "uris", "aside"),
     ("events",),
     ("wire",),
     ("config",),
@@ -26,14 +26,17 @@ LEVELS = [
     ("catalogue",),
     ("lifecycle",),
     ("eras",),
+    ("store",),
     ("relay",),
     ("pump",),
     ("transports",),
-    ("conversation",),
+    ("conversation", "printed", "remembered"),
+    ("inventory",),
+    ("survey",),
     ("telemetry",),
     ("supervisor",),
     ("fleet",),
-    ("reload",),
+    ("reload", "upkeep"),
     ("fronts",),
     ("app",),
     ("samples",),
@@ -45,7 +48,13 @@ LEVELS = [
 LEVEL_OF = {name: number for number, names in enumerate(LEVELS) for name in names}
 
 # The libraries that cost more than a start may; where they may be named at all.
-HEAVY = {"mcp": {"transports"}, "httpx2": {"transports"}, "starlette": set[str](), "rich": {"commands", "demo"}}
+HEAVY = {
+    "mcp": {"transports"},
+    "httpx2": {"transports"},
+    "pydantic": {"config"},
+    "rich": {"commands", "demo"},
+    "starlette": set[str](),
+}
 
 # Modules whose behaviour is shown elsewhere: path in the package -> where and why.
 NO_TEST_OF_ITS_OWN: dict[str, str] = {

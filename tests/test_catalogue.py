@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ def dump(value: object) -> bytes:
 def compiled(*definitions: bytes, server: str = "git", **rules: Any) -> Listing:
     """These raw definitions, as they come out for clients."""
     namer = Namer(server, server, (), LONGEST)
-    policy = ToolPolicy(ToolRules.model_validate(rules))
+    policy = ToolPolicy(msgspec.convert(rules, ToolRules))
     return compile_listing("tools", server, [Raw(definition) for definition in definitions], namer, policy)
 
 

@@ -186,7 +186,11 @@ async def test_initialize_is_never_cancelled_since_the_protocol_forbids_it() -> 
         (error(-32603, "no licence"), "no licence"),
         (result({"protocolVersion": "2099-01-01", "capabilities": {}}), "2099-01-01"),
         (result({}), "protocolVersion"),
-        (result(7), ""),
+        (result({"protocolVersion": "2" * 100}), "2222…'; supported are"),
+        (result(7), "its answer to initialize can't be used: not a JSON object"),
+        (error(-1, ""), "it answered initialize with error -1"),
+        (error(-1, "\x1b[31mno\nlicence"), "it answered initialize with error -1: no licence"),
+        (error(-1, "x" * 1000), "x" * 299 + "…"),
     ],
 )
 async def test_a_handshake_of_no_use_is_a_failed_start_that_names_the_server(outcome: bytes, words: str) -> None:

@@ -34,6 +34,13 @@ def test_a_wait_of_nothing_is_still_said() -> None:
     assert json.loads(refusal(-32000, "down", retry_after_ms=0))["data"]["retryAfterMs"] == 0
 
 
+def test_the_words_of_a_server_end_the_reason() -> None:
+    problem = ServerError("git", "it exited with code 1", "no licence")
+    assert problem.reason == "it exited with code 1; its last words: no licence"
+    assert str(problem) == f"server 'git': {problem.reason}"
+    assert problem.words == "no licence"
+
+
 @pytest.mark.parametrize("message", ["", 'quotes " and \\', "line\nbreak\x1b", "größe 😀"])
 def test_a_refusal_is_json_on_one_line_whatever_it_says(message: str) -> None:
     raw = refusal(-32603, message)

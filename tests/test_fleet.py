@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from proxy.config.changes import compare
-from proxy.config.models import Server, ServerEntry
+from proxy.config.models import Server, ServerEntry, ToolRules
 from proxy.errors import ConnectionLost, Hopeless, Unreachable
 from proxy.events import CallFinished, CatalogueChanged
 from proxy.fleet import Fleet
@@ -430,6 +430,7 @@ async def test_a_restart_waits_for_the_end_of_the_old_and_calls_wait_for_the_new
 
         async def wait() -> None:
             answers.append(await call(client, "a__t", {"n": 1}))
+            stage.note()
 
         apply(fleet, [A], [configured("a", call_timeout=100)])
         tasks.start_soon(wait)
@@ -523,8 +524,8 @@ async def test_another_order_restarts_nothing_and_is_told_once() -> None:
         assert asked == ["b", "a"], "who comes first is asked first"
 
 
-async def test_a_new_prefix_takes_the_names_that_belong_to_it_and_nobody_is_restarted() -> None:
-    """`a` had a tool `b__t`; its name is that of `t` of the new server `a__b`."""
+async def test_a_name_once_given_stays_and_a_new_server_yields() -> None:
+    """`a` has a tool `b__t`; its name would be that of `t` of the new server `a__b`, had both been there at first."""
     servers, stage = {"a": ScriptedServer("b__t", "u")}, Stage()
     async with fleet_of(stage, servers) as fleet:
         await settled(stage, fleet)
@@ -533,11 +534,11 @@ async def test_a_new_prefix_takes_the_names_that_belong_to_it_and_nobody_is_rest
         servers["a__b"] = ScriptedServer("t")
         apply(fleet, [A], [A, configured("a__b")])
         await stage.until(lambda: bool(stage.notified))
-        renamed, plain, new = await listed(client)
-        assert (plain, new) == ("a__u", "a__b__t")
-        assert renamed.startswith("a__b_t_")
+        old, plain, new = await listed(client)
+        assert (old, plain) == ("a__b__t", "a__u")
+        assert new.startswith("a__b__t_")
         assert connections(servers) == {"a": 1, "a__b": 1}
-        for name, owner, own in ((renamed, "a", "b__t"), (plain, "a", "u"), (new, "a__b", "t")):
+        for name, owner, own in ((old, "a", "b__t"), (plain, "a", "u"), (new, "a__b", "t")):
             await call(client, name)
             assert servers[owner].asked("tools/call")[-1].params["name"] == own
         apply(fleet, [A, configured("a__b")], [A])
@@ -551,7 +552,7 @@ async def test_rules_of_a_changed_entry_hold_for_what_is_listed_then() -> None:
         await settled(stage, fleet)
         client = await stage.client()
         assert await listed(client) == ["a__s", "a__t"]
-        apply(fleet, [A], [configured("a", prefix="z", tools={"deny": ["s"]})])
+        apply(fleet, [A], [configured("a", prefix="z", tools=ToolRules(deny=("s",)))])
         await stage.until(lambda: bool(stage.notified))
         assert await listed(client) == ["z__t"]
         assert await call(client, "z__t") == {"content": [], "echo": {}}
@@ -663,6 +664,7 @@ async def test_servers_are_greeted_anew_for_a_client_that_can_do_more() -> None:
 
         async def wait() -> None:
             answers.append(await call(client, "a__t", {"n": 1}))
+            stage.note()
 
         tasks.start_soon(wait)
         await servers["b"].until(lambda: len(servers["b"].connections) == 2)

@@ -1,5 +1,6 @@
 """Which tools are shown, and under what name and description, as the user decided."""
 
+import msgspec
 import pytest
 
 from proxy.config.models import ToolRules
@@ -9,7 +10,7 @@ TOOLS = ("read_file", "write_file", "Read_File", "list")
 
 
 def shown(**rules: object) -> list[str]:
-    policy = ToolPolicy(ToolRules.model_validate(rules))
+    policy = ToolPolicy(msgspec.convert(rules, ToolRules))
     return [tool for tool in TOOLS if policy.shows(tool)]
 
 

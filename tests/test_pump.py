@@ -42,7 +42,8 @@ def ready_server(stage: Stage, writes: list[bytes]) -> Link:
     stage.relay.add_target(Target("one", "one", Limits(call=30.0)))
     link = stage.relay.open_link("one")
     link.sink = lambda data: writes.append(bytes(data))
-    stage.pump.do(stage.relay.ready, link, capabilities={}, now=stage.pump.now())
+    stage.pump.do(stage.relay.greet, link, capabilities={})
+    stage.pump.do(stage.relay.ready, link, stage.pump.now())
     return link
 
 
@@ -266,5 +267,6 @@ async def test_a_transport_can_say_that_a_request_never_left() -> None:
     assert client.answers() == [b"1"]
     again, resent = stage.relay.open_link("one"), list[bytes]()
     again.sink = lambda data: resent.append(bytes(data))
-    stage.pump.do(stage.relay.ready, again, capabilities={}, now=stage.pump.now())
+    stage.pump.do(stage.relay.greet, again, capabilities={})
+    stage.pump.do(stage.relay.ready, again, stage.pump.now())
     assert b'"tools/call"' in b"".join(resent)

@@ -5,8 +5,8 @@ import re
 import shlex
 from pathlib import Path
 
+import msgspec
 import pytest
-from pydantic.fields import FieldInfo
 
 from proxy.cli import build_parser
 from proxy.config.load import load
@@ -68,11 +68,12 @@ def test_every_make_target_is_there(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def default_of(key: str, models: dict[str, type]) -> object:
+def default_of(key: str, models: dict[str, type[msgspec.Struct]]) -> object:
     *outer, last = key.split(".")
-    fields: dict[str, FieldInfo] = models[".".join(outer)].model_fields  # type: ignore[attr-defined]
-    [field] = [field for name, field in fields.items() if (field.alias or name) == last]
-    return field.get_default(call_default_factory=True)
+    defaults = models[".".join(outer)]()
+    [name] = [field.name for field in msgspec.structs.fields(defaults) if field.encode_name == last]
+    default: object = getattr(defaults, name)
+    return default
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def default_of(key: str, models: dict[str, type]) -> object:
         ("For the proxy itself, under `proxy`:", {"": ProxySettings, "log": LogSettings, "metrics": MetricsSettings}),
     ],
 )
-def test_keys_and_defaults_are_those_of_the_code(heading: str, models: dict[str, type]) -> None:
+def test_keys_and_defaults_are_those_of_the_code(heading: str, models: dict[str, type[msgspec.Struct]]) -> None:
     for keys, told in rows(heading).items():
         names = re.findall(r"`([\w.]+)`", keys)
         defaults = [default_of(name, models) for name in names]

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from proxy.config.models import Server, ServerEntry
+from proxy.config.models import Server, ServerEntry, ToolRules
 from proxy.errors import ConnectionLost, Hopeless, StartFailed, Unreachable
 from proxy.events import CatalogueChanged, ServerStartFinished, ServerStateChanged
 from proxy.fronts.local import RequestFailed
@@ -72,7 +72,7 @@ async def test_only_the_listings_that_a_server_announces_are_asked_for() -> None
     server.scripts["resources/list"] = lambda *_: result({"resources": []})
     async with supervised(stage, server) as supervisor:
         await stage.until(lambda: supervisor.surveyed)
-        assert supervisor.counts == {"prompts": 2, "resources": 0, "templates": 0}
+        assert supervisor.inventory.counts == {"prompts": 2, "resources": 0, "templates": 0}
         assert server.asked("tools/list") == []
 
 
@@ -84,7 +84,7 @@ async def test_a_server_is_ready_with_its_tools_and_counts_the_rest_later() -> N
         assert not supervisor.surveyed
         assert await call(await stage.client(), "one__echo", {"a": 1}) == {"content": [], "echo": {"a": 1}}
         await stage.until(lambda: supervisor.surveyed, "survey ended by its own time-out")
-        assert supervisor.counts == {"tools": 1}
+        assert supervisor.inventory.counts == {"tools": 1}
         assert [text for text in stage.notices("warning") if "prompts" in text]
 
 
@@ -135,7 +135,7 @@ async def test_a_server_that_says_nothing_is_given_up_at_its_start_time_out(meth
         (error(-32603, "no licence"), "no licence"),
         (error(-32022, "unsupported"), "not supported yet"),
         (result({"protocolVersion": "1999-01-01", "capabilities": {}}), "1999-01-01"),
-        (result({"capabilities": {}}), "without a protocolVersion"),
+        (result({"capabilities": {}}), "names no protocolVersion"),
         (result(None), "initialize"),
         (b'"error":"broken"', "initialize"),
         (b'"neither":1', "initialize"),
@@ -454,18 +454,18 @@ async def test_prompts_are_counted_anew_when_they_change_and_tools_are_left_alon
     server.scripts["prompts/list"] = lambda *_: result({"prompts": found})
     async with supervised(stage, server) as supervisor:
         await stage.until(lambda: supervisor.surveyed)
-        assert supervisor.counts["prompts"] == 1
+        assert supervisor.inventory.counts["prompts"] == 1
         found.append({"name": "q"})
         server.last.notify("notifications/prompts/list_changed")
         await server.until(lambda: len(server.asked("prompts/list")) == 2)
         await anyio.sleep(1)
-        assert supervisor.counts["prompts"] == 2
+        assert supervisor.inventory.counts["prompts"] == 2
         assert len(server.asked("tools/list")) == 1
 
 
 async def test_the_users_rules_decide_what_is_shown() -> None:
     stage, server = Stage(), ScriptedServer("read", "write", "drop")
-    rules = {"deny": ("drop",), "rename": {"read": "look", "gone": "x"}}
+    rules = ToolRules(deny=("drop",), rename={"read": "look", "gone": "x"})
     async with supervised(stage, server, configured("one", tools=rules)):
         await until_ready(stage)
         assert await listed(await stage.client()) == ["one__look", "one__write"]

@@ -98,3 +98,18 @@ def test_a_cut_never_halves_a_character() -> None:
     assert texts.cut("ééééé", 8) == "éé…"
     assert texts.cut("a  " + "b" * 9, 7) == "a  b…"
     assert texts.cut("a   " + "b" * 9, 7) == "a…"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", ""),
+        ("plain", "plain"),
+        (" two\r\n\tlines \n", "two lines"),
+        ("\x1b[31mred\x1b[0m\u202e", "red"),
+        ("x" * 10, "x" * 10),
+        ("x" * 11, "x" * 9 + "…"),
+    ],
+)
+def test_a_text_for_an_error_message_is_one_short_line(text: str, line: str) -> None:
+    assert texts.one_line(text, 10) == line

@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 async def _survey(config: Config) -> list[ServerReport]:
     progress = Console(stderr=True)
-    hub = app.Hub(config, os.environ)
+    hub = app.Hub(config, os.environ, afresh=True)
     hub.bus.open(complain)
     client = LocalClient(hub.pump, "check")
     await client.initialize()  # servers are greeted on behalf of a client

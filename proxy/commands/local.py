@@ -14,7 +14,7 @@ from ..config.models import Config
 from ..events import Event, Notice, Observer
 from ..fronts.local import LocalClient
 
-_NO_TERMINAL = 400
+_NO_TERMINAL = 10_000
 """Columns for a pipe or file, so that nothing is cut or folded for grep."""
 
 
@@ -37,7 +37,7 @@ def output() -> Console:
 async def local_client(
     config: Config, notified: Callable[[str, bytes], None] | None = None, observers: Sequence[Observer] = ()
 ) -> AsyncIterator[tuple[app.Hub, LocalClient]]:
-    """Start the servers and shake hands with the hub as a client does."""
+    """Shake hands with a hub as a client does; servers are started as they are needed."""
     hub = app.Hub(config, os.environ)
     hub.bus.open(*observers)
     async with hub.servers():

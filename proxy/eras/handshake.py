@@ -127,9 +127,10 @@ def read_server(result: Raw | bytes) -> ServerHello:
     members = wire.open_object(result)
     protocol = wire.text(members.get("protocolVersion"))
     if protocol is None:
-        raise WireError("it answered initialize without a protocolVersion")
+        raise WireError("it names no protocolVersion")
     if protocol not in REVISIONS:
-        raise WireError(f"it wants protocol revision {protocol!r}; supported are {', '.join(REVISIONS)}")
+        wanted = texts.one_line(protocol, 40)
+        raise WireError(f"it wants protocol revision {wanted!r}; supported are {', '.join(REVISIONS)}")
     info = _object(members.get("serverInfo"))
     return ServerHello(
         protocol=protocol,

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import anyio
+from msgspec import Raw
 
 from .. import __version__, wire
 from ..eras import handshake
-from ..errors import ManifoldError, WireError
+from ..errors import METHOD_NOT_FOUND, ManifoldError, WireError, refusal
 from ..pump import Pump
 from ..relay.peers import Buffer
 
 
 class LocalClient:
-    """Speaks to the relay as any client does, in lines. `notified` gets (method, raw params) of notifications."""
+    """Speaks to the relay as any client does, in lines. `notified` gets (method, raw params) of notifications.
 
-    def __init__(self, pump: Pump, label: str, notified: Callable[[str, bytes], None] | None = None) -> None:
+    `offer` is what it says that it can do: by itself nothing. Whatever a server asks of it is refused.
+    """
+
+    def __init__(
+        self,
+        pump: Pump,
+        label: str,
+        notified: Callable[[str, bytes], None] | None = None,
+        offer: handshake.Offer | None = None,
+    ) -> None:
         self._pump = pump
         self._ids = itertools.count(1)
         self._waiting: dict[bytes, Callable[[wire.Envelope], None]] = {}
         self._notified = notified
+        self._offer = handshake.Offer(handshake.LATEST, b"{}") if offer is None else offer
         self._framer = wire.Framer()
         self._session = pump.relay.open_session(label)
         self._session.sink = self._receive
@@ -30,8 +42,8 @@ class LocalClient:
     async def initialize(self) -> None:
         """Shake hands."""
         params = {
-            "protocolVersion": handshake.LATEST,
-            "capabilities": {},
+            "protocolVersion": self._offer.protocol,
+            "capabilities": Raw(self._offer.capabilities),
             "clientInfo": {"name": "mcp-manifold-cli", "version": __version__},
         }
         await self.request("initialize", wire.encode(params))
@@ -62,7 +74,10 @@ class LocalClient:
         for line in self._framer.feed(bytes(data)):
             envelope = wire.decode(line)
             if envelope.method:
-                if self._notified is not None and not envelope.id:
+                if envelope.id:
+                    answer = wire.error(bytes(envelope.id), refusal(METHOD_NOT_FOUND, "nobody is there to be asked"))
+                    self._pump.later(partial(self._intake.data, answer))
+                elif self._notified is not None:
                     self._notified(envelope.method, bytes(envelope.params))
                 continue
             take = self._waiting.pop(bytes(envelope.id), None)

@@ -1,7 +1,8 @@
 """A breaker for each connection: a server that stays connected and answers nothing is not sent more and more calls.
 
-Time-outs in a row open it; for a while calls are refused at once then. Afterwards the server is asked a `ping`, never
-a user's tool: an answer closes it, silence keeps it open for longer. A tool's own error is an answer like any other.
+Calls in a row that time out or whose connection breaks open it; for a while calls are refused at once then. Afterwards
+the server is asked a `ping`, never a user's tool: an answer closes it, silence keeps it open for longer. A tool's own
+error is an answer like any other.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Final
 from .peers import Link, Reply
 from .state import State
 
-TIMEOUTS: Final = 5
-"""Time-outs in a row, without any answer between, that open it."""
+FAILURES: Final = 5
+"""Calls in a row without an answer, by time-out or because a connection broke, that open it."""
 SHUT: Final = 10.0
 LONGEST_SHUT: Final = 60.0
 PONG_WITHIN: Final = 5.0
@@ -20,20 +21,20 @@ PONG_WITHIN: Final = 5.0
 
 
 class Breakers:
-    """Opens and closes them. The state is with each link: `timeouts`, `shut_until`, `shut_for` and `probe`."""
+    """Opens and closes them. The state is with each link: `failures`, `shut_until`, `shut_for` and `probe`."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def timed_out(self, link: Link, now: float) -> None:
-        """A call had no answer in time."""
-        link.timeouts += 1
-        if link.timeouts >= TIMEOUTS and not link.shut_until:
+    def failed(self, link: Link, now: float) -> None:
+        """A call had no answer in time, or will have none."""
+        link.failures += 1
+        if link.failures >= FAILURES and not link.shut_until:
             self._shut(link, SHUT, now)
 
     def answered(self, link: Link) -> None:
         """It answered a call, so there is no need to ask."""
-        link.timeouts = 0
+        link.failures = 0
         link.shut_until = 0.0
         if link.probe:
             link.abandon(link.probe, tell=False)
@@ -61,8 +62,9 @@ class Breakers:
 
     def _ask(self, link: Link, now: float) -> None:
         def done(reply: Reply | None) -> None:
-            link.probe = 0
-            if reply is not None:  # even an error shows that somebody is there
+            if reply is None or reply.answered:  # even an error shows that somebody is there
+                link.probe = 0
+            if reply is not None and reply.answered:
                 self.answered(link)
 
         link.probe = link.ask("ping", b"", done)

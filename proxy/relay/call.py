@@ -10,7 +10,7 @@ from .. import texts, wire
 from ..catalogue import Route
 from ..errors import WireError
 from .methods import Method
-from .peers import Link, Session
+from .peers import Link, Session, Target
 
 _LONGEST_NAME: Final = 200
 """Bytes of a name that nobody knows which are shown in errors and logs."""
@@ -73,7 +73,28 @@ class Call:
         self.concerns = False
         """Its result has to be looked at on its way."""
 
-    def meta_for(self, meta: Raw, number: int) -> Raw | bytes:
+    def request(self, route: Route, target: Target, number: int) -> bytes:
+        """The line for the server, under this id and token; every member but name and token is passed as it came."""
+        method, params = self.method, self.params
+        if "task" in params and method.name == "tools/call":
+            if target.can("tasks", "requests", "tools", "call"):
+                self.augmented = wire.given(params["task"]) is not None
+            else:  # who does not know tasks has to do it the plain way, as the protocol says
+                params = {key: value for key, value in params.items() if key != "task"}
+        key = method.key
+        parts: list[bytes | Raw] = []
+        for name, value in params.items():
+            parts.append(wire.member(name))
+            if name == key:
+                parts.append(route.raw)
+            elif name == "_meta":
+                parts.append(self._meta_for(value, number))
+            else:
+                parts.append(value)
+        # The first member's comma becomes the opening brace.
+        return b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":{%b}}\n' % (number, method.raw, b"".join(parts)[1:])
+
+    def _meta_for(self, meta: Raw, number: int) -> Raw | bytes:
         """Its `_meta` as the server gets it: with `number` as progress token, if the client has one."""
         try:
             members = wire.open_object(meta)

@@ -1,7 +1,6 @@
 """The table of calls: each begins once, is sent to its owner or waits for it, and ends exactly once.
 
-A call waits in one of two places: in `unresolved` while the catalogue may still learn its name, or with its target
-while that server is on its way. In flight it is in its link's table, under an id of that link.
+Until it is sent it is in one of the queues. In flight it is in its link's table, under an id of that link.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from msgspec import Raw
 
 from .. import wire
 from ..catalogue import Route
-from ..errors import RESOURCE_NOT_FOUND
+from ..errors import RESOURCE_NOT_FOUND, Delivered
 from ..events import CallFinished, Outcome, RequestFinished
 from . import answers, elicitation, refusals
 from .backlog import PROGRESS
@@ -20,6 +19,7 @@ from .breaker import Breakers
 from .call import Call
 from .ghosts import Ghosts
 from .peers import LARGE, Link, Session, Target
+from .queues import Queues
 from .refusals import LONGEST_WAIT, Refusal
 from .results import Results
 from .state import State
@@ -43,7 +43,7 @@ class Calls:
         self._breakers = breakers
         self._ghosts = Ghosts(state, results)
         self._results = results
-        self._unresolved: dict[Call, None] = {}
+        self._queues = Queues(state)
 
     def begin(self, call: Call, now: float) -> None:
         """Take a new call: send it, park it, or refuse it."""
@@ -54,21 +54,20 @@ class Calls:
             self._route(call, now)
 
     def _route(self, call: Call, now: float) -> None:
-        state, method = self._state, call.method
+        state, method, before = self._state, call.method, None
         routes = method.find(call.session, call.key)
         if not routes:
-            call.route = None
+            before, call.route = call.route, None
             deadline = state.patience(method.kind, now) if method.kind else None
             if deadline is None and refusals.is_to_come(state, call):
                 deadline = call.started + LONGEST_WAIT
             if deadline is not None and now < deadline:
-                call.deadline = deadline
-                self._unresolved[call] = None
-                state.wake_by(deadline)
+                self._queues.wait_for_name(call, deadline)
                 return
             routes = method.guess(call.session, call.key)
         if not routes:
-            self._refuse(call, refusals.unknown(state, call), now)
+            gone = before is not None and refusals.gone(state, call, before)
+            self._refuse(call, gone or refusals.unknown(state, call, now), now)
             return
         if len(routes) > 1:
             routes = tuple(one for one in routes if self._is_there(one)) or routes[:1]
@@ -78,7 +77,7 @@ class Calls:
     def _is_there(self, route: Route) -> bool:
         """Whether to ask this one before others; for who surely owns it, it is worth waiting."""
         target = self._state.targets[route.server]
-        return target.link is not None or (route.sure and target.coming)
+        return target.is_at_hand or (route.sure and target.coming)
 
     def _take(self, call: Call, route: Route, now: float) -> None:
         """The owner is known, or the next that may be it: send, park or refuse."""
@@ -100,16 +99,12 @@ class Calls:
         elif target.coming:
             self._queue(call, target, now)
         else:
-            self._refuse(call, refusals.down(call, target), now)
+            self._refuse(call, refusals.down(call, target, now), now)
 
     def _queue(self, call: Call, target: Target, now: float) -> None:
-        """Its server is on its way, or has as much to do as it may: wait, in turn and within bounds."""
-        if len(target.parked) >= target.limits.queued:
-            self._pass_over(call, refusals.overloaded(target), now)
-            return
-        call.deadline = min(call.since + LONGEST_WAIT, call.started + target.limits.call)
-        target.parked[call] = None
-        self._state.wake_by(call.deadline)
+        refusal = self._queues.wait_for_server(call, target, now)
+        if refusal is not None:
+            self._pass_over(call, refusal, now)
 
     def _pass_over(self, call: Call, refusal: Refusal, now: float) -> None:
         """This server can't take it: the next one that may own it does, or it is refused."""
@@ -121,7 +116,7 @@ class Calls:
         for call in list(target.parked):
             if target.link is None or target.is_busy:
                 break
-            if target.parked.pop(call, call) is None:
+            if self._queues.leave(call):
                 self._route(call, now)
 
     def progressed(self, call: Call, now: float) -> None:
@@ -131,34 +126,18 @@ class Calls:
             call.deadline = max(call.deadline, min(now + limits.call, call.started + limits.longest))
 
     def _send(self, call: Call, route: Route, target: Target, link: Link, now: float) -> None:
-        """The request under our id and token; every member but the name and the token is passed as it came."""
+        """It is in flight from here on, unless there is no need to ask."""
         method = call.method
         if method.needs and self._is_answered_here(call, route, target, now):
             return
-        params = call.params
-        if "task" in params and method.name == "tools/call":
-            if target.can("tasks", "requests", "tools", "call"):
-                call.augmented = wire.given(params["task"]) is not None
-            else:  # who does not know tasks has to do it the plain way, as the protocol says
-                params = {key: value for key, value in params.items() if key != "task"}
         id = link.new_id()
         call.link = link
         call.link_id = id
-        key = method.key
-        parts: list[bytes | Raw] = []
-        for name, value in params.items():
-            parts.append(wire.member(name))
-            if name == key:
-                parts.append(route.raw)
-            elif name == "_meta":
-                parts.append(call.meta_for(value, id))
-            else:
-                parts.append(value)
+        line = call.request(route, target, id)
         call.concerns = self._results.concerns(call)
         link.calls[id] = call
         link.endless += method.endless
-        # The first member's comma becomes the opening brace.
-        link.send(b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":{%b}}\n' % (id, method.raw, b"".join(parts)[1:]))
+        link.send(line)
         if call.others is None and call.bytes_in > MOST_REPEATED:
             call.params = {}
         self._state.wake_by(call.deadline)
@@ -184,7 +163,7 @@ class Calls:
     def answered(self, call: Call, envelope: wire.Envelope, line: bytes, now: float) -> None:
         """The server answered in `line`; result or error pass byte for byte. The call is out of its link's table."""
         error, result = wire.given(envelope.error), wire.given(envelope.result)
-        if call.link is not None and call.link.timeouts:
+        if call.link is not None and call.link.failures:
             self._breakers.answered(call.link)
         if self._results.is_anothers(call):
             self.broken(call, "it has started anew and does not know this task any more", now)
@@ -218,7 +197,7 @@ class Calls:
         while call.others:
             route, call.others = call.others[0], call.others[1:]
             target = self._state.targets.get(route.server)
-            if target is not None and target.link is not None:
+            if target is not None and target.is_at_hand:
                 before, call.link, call.since = call.link, None, now
                 self._take(call, route, now)
                 if before is not None and before.server in self._state.targets:
@@ -272,45 +251,58 @@ class Calls:
             self.cancel(call, {"reason": Raw(b'"the client is gone"')}, now)
 
     def lost(self, link: Link, reason: str, now: float) -> None:
-        """The link is gone: what was in flight may have been done, and is not tried again."""
+        """The link is gone: what had left may have been done, and is tried again only where that does no harm."""
+        for id in link.take_back():
+            self.undelivered(link, id, reason, now)
         calls, link.calls = link.calls, {}
-        target = self._state.targets.get(link.server)
         for call in calls.values():
-            harmless = call.route is not None and call.route.harmless
-            repeats = harmless and target is not None and target.limits.repeats
-            if repeats and self._once_more(call, now, doubtful=True):
-                continue
-            self._pass_over(call, refusals.lost(link, reason), now)
+            if not self._once_more(call, now, "maybe"):
+                self._pass_over(call, refusals.lost(link, reason), now)
 
     def undelivered(self, link: Link, id: int, reason: str, now: float) -> None:
         """The transport says that the server never saw this request of ours."""
         call = link.calls.pop(id, None)
-        if call is not None and not self._once_more(call, now, doubtful=call.doubtful):
+        if call is not None and not self._once_more(call, now, "no"):
             self._pass_over(call, refusals.undelivered(link, reason), now)
 
-    def _once_more(self, call: Call, now: float, *, doubtful: bool) -> bool:
-        """The server never saw it, or it does no harm twice: it goes to the next connection. Once for each call."""
+    def failed(self, link: Link, id: int, reason: str, delivered: Delivered, now: float) -> None:
+        """The transport says that this request of ours gets no answer; the connection goes on."""
+        call = link.calls.pop(id, None)
+        if call is None:
+            return
+        self._breakers.failed(link, now)
+        if not self._once_more(call, now, delivered):
+            self._pass_over(call, refusals.failed(link, reason, delivered), now)
+
+    def _once_more(self, call: Call, now: float, delivered: Delivered) -> bool:
+        """Send it again, once, where the server never saw it, or is believed that twice does no harm."""
         route = call.route
         target = self._state.targets.get(route.server) if route is not None else None
         if route is None or target is None or not target.coming:
             return False
         if call.repeated or not call.params or call.method.endless:
             return False
-        call.repeated, call.doubtful, call.augmented = True, doubtful, False
+        if delivered == "maybe" and not (route.harmless and target.limits.repeats):
+            return False
+        call.repeated, call.augmented = True, False
+        call.doubtful = call.doubtful or delivered == "maybe"
         call.link, call.since = None, now
         self._take(call, route, now)
         return True
 
     def retry(self, target: Target, now: float) -> None:
         """The target came or is given up: each call that waited for it is sent, refused, or goes on waiting."""
-        parked, target.parked = target.parked, {}
-        for call in parked:
+        for call in self._queues.take(target):
             self._route(call, now)
+
+    def disappoint(self, target: Target, now: float) -> None:
+        """The start that these calls waited for failed: each is told why."""
+        for call in self._queues.take(target):
+            self._pass_over(call, refusals.down(call, target, now), now)
 
     def retry_unresolved(self, now: float) -> None:
         """The catalogue changed, or is as complete as it will be."""
-        waiting, self._unresolved = self._unresolved, {}
-        for call in waiting:
+        for call in self._queues.take_unresolved():
             self._route(call, now)
 
     def extend(self, link: Link, session: Session, seconds: float) -> None:
@@ -324,9 +316,8 @@ class Calls:
         """End every call whose time is over; returns when the next one's will be."""
         due: list[Call] = []
         wake = float("inf")
-        tables = [self._unresolved, *(target.parked for target in self._state.targets.values())]
         flying = (link.calls.values() for link in self._state.links)
-        for calls in (*tables, *flying):
+        for calls in (self._queues.waiting(), *flying):
             for call in calls:
                 if call.deadline > now:
                     wake = min(wake, call.deadline)
@@ -334,19 +325,19 @@ class Calls:
                     due.append(call)
         for call in due:
             if call.link is not None:  # before the first of them makes room for another call
-                self._breakers.timed_out(call.link, now)
+                self._breakers.failed(call.link, now)
         for call in due:
             self._expire(call, now)
         return wake
 
     def _expire(self, call: Call, now: float) -> None:
         if call.route is None:
-            self._unresolved.pop(call, None)
+            self._queues.leave(call)
             self._route(call, now)
             return
         target = self._state.targets[call.route.server]
         if call.link is None:
-            self._remove(call)
+            self._queues.leave(call)
             self._pass_over(call, refusals.late(call, target, now), now)
             return
         self._give_up(call, {"requestId": Raw(b"0"), "reason": Raw(b'"timed out"')}, now)
@@ -365,9 +356,7 @@ class Calls:
         if call.link is not None:
             call.link.calls.pop(call.link_id, None)
             return call.link
-        self._unresolved.pop(call, None)
-        if call.route is not None:
-            self._state.targets[call.route.server].parked.pop(call, None)
+        self._queues.leave(call)
         return None
 
     def _finish(self, call: Call, outcome: Outcome, size: int, now: float, server: str = "", reason: str = "") -> None:
@@ -394,6 +383,7 @@ class Calls:
         self._state.emit(event)
         if link is not None:
             link.endless -= call.method.endless
+            link.used = now
             target = self._state.targets.get(link.server)
             if target is not None and target.parked:
                 self.go_on(target, now)

@@ -229,10 +229,10 @@ class ClientSide:
         session.client = hello.name
         session.protocol = handshake.agree(hello.requested)
         session.capabilities = hello.capabilities
+        state.emit(ClientConnected(hello.name, hello.version, session.label, session.protocol))
+        state.offered()  # first: what is remembered of servers for such a client has instructions, too
         payload = handshake.server_result(session.protocol, state.name, state.version, state.instructions)
         session.answer(id, wire.result(id, payload))
-        state.emit(ClientConnected(hello.name, hello.version, session.label, session.protocol))
-        state.offered()
 
     def _ping(self, session: Session, id: bytes, params: Raw, now: float) -> None:
         session.answer(id, wire.result(id, b"{}"))
@@ -247,6 +247,9 @@ class ClientSide:
         if key is None or not bytes(key).startswith(opening):
             self._refuse(session, id, INVALID_PARAMS, f"{method.name} needs params.{method.key}, {needed}")
             return
+        if self._state.first_use is not None:
+            self._state.first_use()
+            self._state.first_use = None
         self._calls.begin(Call(session, id, method, members, key, size, now), now)
 
     def _unknown(self, session: Session, id: bytes, name: str, params: Raw, size: int, now: float) -> None:

@@ -158,13 +158,12 @@ class Methods:
         return (Route(uri, server, own, wire.encode_text(own)),)
 
     def _around(self, session: Session, raw: Raw) -> tuple[Route, ...]:
-        """All that have resources, in order."""
+        """All that have resources, in order; those that sleep are woken last."""
         uri = wire.text(raw)
         if uri is None or len(uri) > _LONGEST_URI:
             return ()
-        able = [
-            target for target in self._state.targets.values() if target.link is not None and target.can("resources")
-        ]
+        able = [target for target in self._state.targets.values() if target.is_at_hand and target.can("resources")]
+        able.sort(key=lambda target: target.link is None)
         return tuple(Route(uri, target.key, uri, bytes(raw), sure=False) for target in able)
 
     def _reference(self, session: Session, raw: Raw) -> tuple[Route, ...]:

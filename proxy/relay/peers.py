@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -188,10 +188,14 @@ class Ghost(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What a server answered to a request of our own: exactly one of the two is not empty, both raw JSON."""
+    """What a server answered to a request of our own: exactly one of the two is not empty, both raw JSON.
+
+    `answered` is False where no answer came through and the error is one of ours.
+    """
 
     result: bytes = b""
     error: bytes = b""
+    answered: bool = True
 
 
 Done = Callable[[Reply | None], None]
@@ -227,7 +231,7 @@ class Link(Peer):
         """Since when each of those clients has something to answer."""
         self.endless = 0
         """How many of its calls may take for ever, and so don't count as work."""
-        self.timeouts = 0
+        self.failures = 0
         self.shut_until = 0.0
         self.shut_for = 0.0
         self.probe = 0
@@ -240,10 +244,15 @@ class Link(Peer):
         """Tasks that go on after their call was answered, by its id, which stays their progress token."""
         self.elicitations: dict[bytes, Session] = {}
         """Who was sent to a URL, by the raw elicitationId."""
+        self.since = 0.0
+        self.used: float | None = None
+        """When it began to take calls, and when the last one ended, if any."""
         self.heard = 0
         """Messages that came over this link."""
         self.listed: Callable[[str], None] = _ignore
         self.noise: Callable[[bytes], None] = _nowhere
+        self.take_back: Callable[[], Collection[int]] = tuple
+        """Set with `sink`: what is still on its way is not sent any more; returns the ids of such requests of ours."""
         self._next = 0
 
     def __repr__(self) -> str:
@@ -290,22 +299,29 @@ class Limits(msgspec.Struct, frozen=True):
     """What one server may be asked at a time, and for how long, in seconds.
 
     `call` is the time for one call, from its arrival or its last progress, `longest` for all of it; `ask` what a client
-    has to answer a question. `running` calls are sent at once, `queued` more wait.
+    has to answer a question, `start` what the server has to come up. `running` calls are sent at once, `queued` more
+    wait.
     """
 
     call: float = 300.0
     longest: float = 3600.0
     ask: float = 600.0
+    start: float = 30.0
     running: int = 64
     queued: int = 256
     repeats: bool = False
     """Calls of tools that say that this does no harm are sent once more where a connection broke."""
 
 
+NOT_STARTED: Final = "it has not been started yet"
+ASLEEP: Final = "it is started when somebody needs it"
+
+
 class Target:
     """A configured server as the relay sees it.
 
-    `link` is set while it can take calls. Without one, `away` says why, and `coming` whether it is worth waiting.
+    `link` is set while it can take calls. Without one, `away` says why ("" before it could have been there), `coming`
+    whether it is worth waiting, `starting_since` since when it is being started or `next_start` when it will be.
     `known` turns true with its first listing. `capabilities` are those that it declared last, raw by name.
     """
 
@@ -315,9 +331,15 @@ class Target:
         self.limits = limits
         self.capabilities: Mapping[str, bytes] = {}
         self.link: Link | None = None
-        self.away = "it has not been started yet"
+        self.away = NOT_STARTED
         self.coming = True
+        self.starting_since: float | None = None
+        self.next_start: float | None = None
+        self.wake: Callable[[], None] | None = None
+        """It sleeps, or wakes up: who needs it calls this, and may wait for it as long as the call may take."""
         self.known = False
+        self.news = ""
+        """What it is now, in brackets, where it is not what its list was read from."""
         self.retired = False
         """It is configured no more, and only its calls in flight still know it."""
         self.parked: dict[Call, None] = {}
@@ -334,6 +356,11 @@ class Target:
         """Whether it has as much work as it may have, or does not take any."""
         link = self.link
         return link is not None and (link.choked or len(link.calls) - link.endless >= self.limits.running)
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether it takes calls, or would if it were woken."""
+        return self.link is not None or self.wake is not None
 
     def can(self, *path: str) -> bool:
         """Whether the server declared a capability, named from the outside in."""

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from ..catalogue import Route
 from ..errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -47,13 +48,13 @@ class Refusal(msgspec.Struct, frozen=True):
         )
 
 
-def unknown(state: State, call: Call) -> Refusal:
+def unknown(state: State, call: Call, now: float) -> Refusal:
     """Nobody has it; or a server that is not there might."""
     name, method = call.name, call.method
     if method.key == "name":
         target = _target_of(state, name)
         if target is not None and not target.known:
-            return down(call, target)
+            return down(call, target, now)
         near = state.catalogue.nearest(method.kind, name) if method.kind else []
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         return Refusal(INVALID_PARAMS, f"unknown {method.what} {name!r}{hint}")
@@ -64,6 +65,17 @@ def unknown(state: State, call: Call) -> Refusal:
     if method.key == "ref":
         return Refusal(INVALID_PARAMS, "params.ref names no prompt or resource template that is listed")
     return Refusal(INVALID_PARAMS, f"unknown {method.what} {name!r}")
+
+
+def gone(state: State, call: Call, before: Route) -> Refusal | None:
+    """It waited for its server, which came and does not have it any more."""
+    target = state.targets.get(before.server)
+    if target is None or target.link is None:
+        return None
+    near = state.catalogue.nearest(call.method.kind, call.name) if call.method.kind else []
+    hint = f"; it has {', '.join(near)}" if near else ""
+    message = f"server {target.key!r} no longer has the {call.method.what} {before.own!r}{target.news}{hint}"
+    return Refusal(INVALID_PARAMS, f"{message}. The list was corrected", target.key)
 
 
 def _target_of(state: State, name: str) -> Target | None:
@@ -80,15 +92,29 @@ def is_to_come(state: State, call: Call) -> bool:
     return target is not None and not target.known and (target.link is not None or target.coming)
 
 
-def down(call: Call, target: Target) -> Refusal:
-    """Its server is away for good."""
-    reason = target.away if target.link is None else f"it has not listed its {call.method.kind or 'tools'} yet"
-    return Refusal(SERVER_UNAVAILABLE, f"server {target.key!r} is down: {reason}", target.key)
+def down(call: Call, target: Target, now: float) -> Refusal:
+    """Its server is away for good, or not there yet and nobody can wait longer."""
+    what = "is not up yet" if target.coming else "is down"
+    unlisted = f"it has not listed its {call.method.kind or 'tools'} yet"
+    reason = _absence(target, now) if target.link is None else unlisted
+    return Refusal(SERVER_UNAVAILABLE, f"server {target.key!r} {what}: {reason}", target.key)
 
 
-def overloaded(target: Target) -> Refusal:
+def _absence(target: Target, now: float) -> str:
+    """Why a server is not there, and when it may be."""
+    why = f"{target.away}; " if target.away else ""
+    if target.starting_since is not None:
+        does = "is being tried again" if why else "is still starting"
+        lasts = f"for {now - target.starting_since:.0f} s so far of at most {target.limits.start:g} s"
+        return f"{why}it {does}, {lasts} (`startTimeout` on its entry)"
+    if target.next_start is not None:
+        return f"{why}it is tried again in {max(0.0, target.next_start - now):.1f} s"
+    return target.away
+
+
+def overloaded(target: Target, now: float) -> Refusal:
     """More calls wait for it than may."""
-    does = _does(target) if target.link is not None else f"is away ({target.away})"
+    does = _does(target) if target.link is not None else f"is away ({_absence(target, now)})"
     message = (
         f"server {target.key!r} {does}, and {len(target.parked)} more wait; try again later. "
         "`maxRunning` and `maxQueued` on its entry set the limits"
@@ -110,7 +136,7 @@ def _does(target: Target) -> str:
 
 def shut(target: Target, link: Link, now: float) -> Refusal:
     """It has not answered for a while, and is asked whether it is back before it gets more calls."""
-    message = f"server {target.key!r} left its last {link.timeouts} calls unanswered; it gets no more until it answers"
+    message = f"server {target.key!r} left its last {link.failures} calls unanswered; it gets no more until it answers"
     again = max(0, round((link.shut_until - now) * 1000))
     return Refusal(SERVER_UNAVAILABLE, message, target.key, retry_after_ms=again)
 
@@ -122,7 +148,7 @@ def late(call: Call, target: Target, now: float) -> Refusal:
     if now - call.started >= target.limits.call:
         message = f"server {target.key!r} could not take the call within its {target.limits.call:g} s; it {sent}"
         return Refusal(REQUEST_TIMED_OUT, message, target.key, "timeout")
-    message = f"server {target.key!r} did not come up within {waited:.0f} s: {target.away}"
+    message = f"server {target.key!r} did not come up within {waited:.0f} s: {_absence(target, now)}"
     if target.link is not None:
         message = f"server {target.key!r} {_does(target)}; the call waited {waited:.0f} s and {sent}"
     again = round(LONGEST_WAIT * 1000) if target.coming else None
@@ -153,6 +179,12 @@ def lost(link: Link, reason: str) -> Refusal:
     """The connection ended during the call."""
     message = f"server {link.server!r} went away during the call ({reason}); it may or may not have been done"
     return Refusal(SERVER_UNAVAILABLE, message, link.server, delivered="maybe")
+
+
+def failed(link: Link, reason: str, delivered: Delivered) -> Refusal:
+    """What the call went through broke."""
+    done = "; it may or may not have been done" if delivered == "maybe" else ""
+    return Refusal(SERVER_UNAVAILABLE, f"server {link.server!r}: {reason}{done}", link.server, delivered=delivered)
 
 
 def undelivered(link: Link, reason: str) -> Refusal:

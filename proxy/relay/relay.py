@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from .. import wire
 from ..catalogue import Catalogue
 from ..eras.handshake import Offer, offer
+from ..errors import SERVER_UNAVAILABLE, Delivered, refusal
 from ..events import ClientGone, Emit, NotificationsDropped
 from .breaker import Breakers
 from .calls import Calls
 from .client_side import ClientSide
 from .lists import Lists
 from .methods import Methods
-from .peers import Link, Peer, Session, Target
+from .peers import ASLEEP, NOT_STARTED, Link, Peer, Reply, Session, Target
 from .questions import Questions
 from .results import Results
 from .server_side import ServerSide
@@ -67,6 +68,10 @@ class Relay:
     def on_offer(self, listener: Callable[[], None]) -> None:
         """Have `listener` called each time a client has said who it is."""
         self._state.offered = listener
+
+    def on_first_use(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called once, when a client first asks for something that a server has to do."""
+        self._state.first_use = listener
 
     # Clients
 
@@ -137,18 +142,39 @@ class Relay:
         """A server's line was too long; `start` is all that is left of it."""
         self._servers.overlong(link, start, now)
 
-    def ready(self, link: Link, *, capabilities: Mapping[str, bytes], now: float) -> None:
-        """The handshake is done: calls may go to this server. `capabilities` are those that it declared, raw."""
+    def greet(self, link: Link, *, capabilities: Mapping[str, bytes]) -> None:
+        """The server answered `initialize`: it is told that this was understood. `capabilities` are its own, raw."""
+        if link in self._state.links:
+            self._state.targets[link.server].capabilities = capabilities
+            link.send(wire.notification("notifications/initialized"))
+
+    def ready(self, link: Link, now: float) -> None:
+        """It was greeted, and is known: calls may go to this server."""
         if link not in self._state.links:
             return  # it ended in the same moment
         target = self._state.targets[link.server]
-        target.capabilities = capabilities
-        link.send(wire.notification("notifications/initialized"))
-        target.link = link
+        target.link, target.starting_since, target.wake = link, None, None
+        link.used, link.since = None, now
         self._servers.tell_level(link)
         if target.can("resources", "subscribe"):
             self._subscriptions.renew_all(link)
         self._calls.retry(target, now)
+
+    def sleep(self, server: str, wake: Callable[[], None], now: float) -> None:
+        """The server is to be had for the asking: who needs it has `wake` called, and waits until it is ready."""
+        target = self._state.targets[server]
+        target.link, target.wake = None, wake
+        target.away, target.coming = ASLEEP, True
+        target.starting_since = target.next_start = None
+        self._calls.retry(target, now)
+
+    def idle_since(self, link: Link, now: float) -> float | None:
+        """Since when nothing has been under way on this connection; None if something is."""
+        target = self._state.targets[link.server]
+        busy = link.calls or link.asks or link.questions or link.tasks or target.parked
+        if busy or self._subscriptions.any_of(link.server):
+            return None
+        return link.since if link.used is None else link.used
 
     def close_link(self, link: Link, reason: str, now: float) -> None:
         """The connection is over: calls in flight on it fail, our own requests learn of it."""
@@ -160,8 +186,8 @@ class Relay:
         if target is not None:
             target.received += link.received
             target.sent += link.sent
-        if target is not None and target.link is link:
-            target.link = None
+        if target is not None and target.link in (link, None):
+            target.link = target.starting_since = None
             target.away = reason
         self._calls.lost(link, reason, now)
         self._questions.lost(link, now)
@@ -180,11 +206,47 @@ class Relay:
             target.link, target.away = None, reason
         self._calls.undelivered(peer, number, reason, now)
 
-    def away(self, server: str, reason: str, *, coming: bool, now: float) -> None:
-        """The server can't take calls; `coming` says whether calls should wait for it."""
+    def failed(self, peer: Peer, id: bytes, reason: str, delivered: Delivered, now: float) -> None:
+        """A request of ours, of this raw id, gets no answer any more: what it went through broke."""
+        number = wire.number(id)
+        if not isinstance(peer, Link) or peer not in self._state.links or number is None:
+            return
+        done = peer.asks.pop(number, None)
+        if done is None:
+            self._calls.failed(peer, number, reason, delivered, now)
+            return
+        text = f"server {peer.server!r}: {reason}"
+        error = refusal(SERVER_UNAVAILABLE, text, server=peer.server, delivered=delivered)
+        done(Reply(error=error, answered=False))
+
+    def starts(self, server: str, now: float) -> None:
+        """The server is being started, or tried again."""
         target = self._state.targets[server]
-        target.away, target.coming = reason, coming
-        self._calls.retry(target, now)
+        if target.away in (NOT_STARTED, ASLEEP):
+            target.away = ""
+        target.starting_since, target.next_start = now, None
+
+    def away(
+        self,
+        server: str,
+        reason: str,
+        *,
+        coming: bool,
+        now: float,
+        next_start: float | None = None,
+        tell: bool = False,
+    ) -> None:
+        """The server can't take calls; `coming` says whether calls should wait for it, `next_start` until when.
+
+        `tell`: those that wait already waited for just this, and are told how it ended.
+        """
+        target = self._state.targets[server]
+        target.away, target.coming, target.wake = reason, coming, None
+        target.starting_since, target.next_start = None, next_start
+        if tell:
+            self._calls.disappoint(target, now)
+        else:
+            self._calls.retry(target, now)
 
     def publish(
         self, catalogue: Catalogue, *, listed: frozenset[str], settled: frozenset[str], instructions: str, now: float

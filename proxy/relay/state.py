@@ -29,6 +29,8 @@ class State:
         self.wake_at = float("inf")
         self.offered: Callable[[], None] = lambda: None
         """Called when a client has said what it can do."""
+        self.first_use: Callable[[], None] | None = None
+        """Called when a client first asks for something that a server has to do."""
         self._patient_until: float | None = None
 
     def patience(self, kind: str, now: float) -> float | None:

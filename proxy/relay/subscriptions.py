@@ -28,6 +28,10 @@ class Subscriptions:
         """Whether another session is subscribed to the same: then the server must go on."""
         return bool(self._by_server.get(server, {}).get(own, {}).keys() - {session})
 
+    def any_of(self, server: str) -> bool:
+        """Whether anybody is subscribed to anything of this server."""
+        return bool(self._by_server.get(server))
+
     def forget(self, session: Session) -> list[tuple[str, str]]:
         """The session is gone; returns (server, URI) of what nobody is subscribed to any more."""
         idle: list[tuple[str, str]] = []

@@ -23,6 +23,9 @@ _LEVELS: Final[tuple[tuple[int, LogLevel], ...]] = (
 )
 
 
+_TOLD_BY_US: Final = "mcp.client."
+
+
 def install_bridge(observer: LogObserver, level: LogLevel) -> Callable[[], None]:
     """Send what libraries log to `observer`; returns what undoes it.
 
@@ -68,7 +71,9 @@ class _Handler(logging.Handler):
         except Exception as error:  # a library's bad format string must not end the work that logs
             text = f"{record.msg} (could not be formatted: {error!r})"
         exception = record.exc_info[1] if record.exc_info else None
-        self._observer.log(_level(record.levelno), "log", logger=record.name, text=text, traceback=_text(exception))
+        # What the SDK complains of ends a connection of ours, which then is told with its server and the reason.
+        level = "debug" if record.name.startswith(_TOLD_BY_US) else _level(record.levelno)
+        self._observer.log(level, "log", logger=record.name, text=text, traceback=_text(exception))
 
 
 def _level(number: int) -> LogLevel:

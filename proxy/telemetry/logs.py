@@ -97,6 +97,8 @@ class LogObserver:
         self._buckets: dict[str, _Bucket] = {}
         self._owing: set[str] = set()
         """Servers of which lines were left out that no line has told of yet."""
+        self._reasons: dict[str, str] = {}
+        """Why servers are away, as far as it has been told."""
 
     def __call__(self, event: Event, at: float | None = None) -> None:
         """Log one event. `at` is when it happened, in Unix seconds, where that was not just now."""
@@ -117,7 +119,7 @@ class LogObserver:
                 bytes_out=event.bytes_out,
                 **(_told({"name": event.name, "reason": event.reason}) if event.outcome != "ok" else {}),
             )
-        elif self._logger.is_enabled_for(_NUMBERS[level := _level(event)]) and (
+        elif self._logger.is_enabled_for(_NUMBERS[level := self._level(event)]) and (
             type(event) is not ServerOutput or self._allows(event.server, at)
         ):
             self._write(event, level, at)
@@ -131,6 +133,17 @@ class LogObserver:
     def finish(self) -> None:
         """Tell what is still owed. The sink calls it when it closes."""
         self._settle(time.time(), last=True)
+
+    def _level(self, event: Event) -> LogLevel:
+        level = _level(event)
+        if type(event) is ServerStateChanged:
+            if event.new in ("ready", "stopped"):
+                self._reasons.pop(event.server, None)
+            elif level == "warning":
+                if self._reasons.get(event.server) == event.reason:
+                    return "debug"  # it was told, and is still so
+                self._reasons[event.server] = event.reason
+        return level
 
     def _write(self, event: Event, level: LogLevel, at: float) -> None:
         fields = msgspec.structs.asdict(event)
@@ -163,7 +176,7 @@ class LogObserver:
 
     def _tell(self, server: str, bucket: _Bucket, at: float) -> None:
         self._owing.discard(server)
-        self._logger.warning("server_output_left_out", time=at, server=server, lines=bucket.left_out)
+        self._logger.info("server_output_left_out", time=at, server=server, lines=bucket.left_out)
         bucket.left_out = 0
 
 
@@ -249,15 +262,15 @@ def _level(event: Event) -> LogLevel:
     if isinstance(event, ServerStateChanged):
         if event.new == "failed":
             return "error"
-        return "warning" if event.reason else "info" if event.new == "ready" else "debug"
+        if event.new in ("ready", "stopped"):
+            return "info"
+        return "warning" if event.reason else "debug"
     if isinstance(event, RequestFinished):
         return "debug"
     if isinstance(event, NotificationsDropped):
         return "warning"
     if isinstance(event, ServerStartFinished):
-        return "info" if event.outcome == "ok" else "warning"
-    if isinstance(event, ServerOutput):
-        return "info" if event.stream == "stderr" else "warning"
+        return "info" if event.outcome == "ok" else "debug"  # the state that follows says why
     return "info"
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import re
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
 
 import anyio
 
-from ..errors import ServerError
+from ..errors import Delivered, ServerError
 from ..relay.peers import Buffer
+
+_REQUEST: Final = re.compile(rb'^\{"jsonrpc":"2\.0","id":(\d+),"method":', re.MULTILINE)
 
 
 class Intake(Protocol):
@@ -24,6 +27,9 @@ class Intake(Protocol):
 
     def undelivered(self, id: bytes, reason: str) -> None:
         """The server never saw the request of this raw id, since no connection came about: this one is over."""
+
+    def failed(self, id: bytes, reason: str, delivered: Delivered) -> None:
+        """What the request of this raw id went through broke, and there will be no answer to it."""
 
 
 Output = Callable[[str], None]
@@ -49,8 +55,16 @@ class Channel(Protocol):
     def agreed(self, protocol: str) -> None:
         """The handshake is done, in this protocol revision."""
 
+    def take_back(self) -> list[int]:
+        """Send nothing more; returns the ids of our requests that no server can have seen whole."""
+
     async def ended(self) -> ServerError:
         """Wait for the end; what it returns says why."""
+
+
+def requests_in(pieces: Iterable[Buffer]) -> list[int]:
+    """The ids of the requests among lines of ours, as the relay writes them."""
+    return [int(id) for piece in pieces for id in _REQUEST.findall(piece)]
 
 
 class End:

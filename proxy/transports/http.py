@@ -17,7 +17,15 @@ from anyio.abc import TaskGroup
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import ClientMessageMetadata, SessionMessage
-from mcp_types import ErrorData, JSONRPCError, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
+from mcp_types import (
+    CONNECTION_CLOSED,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+)
 
 from .. import wire
 from ..errors import (
@@ -83,6 +91,10 @@ class HttpChannel:
     def agreed(self, protocol: str) -> None:
         """Name the revision in a header from now on, as the specification wants."""
         self._protocol = protocol
+
+    def take_back(self) -> list[int]:
+        """Nothing is known of what has left."""
+        return []
 
     async def ended(self) -> ServerError:
         """Wait until the connection is over."""
@@ -157,7 +169,9 @@ class HttpChannel:
     async def _receive(self, read: Any, scope: anyio.CancelScope) -> None:
         async for item in read:
             if isinstance(item, SessionMessage):
-                self._intake.data(self._unwrap(item.message))
+                line = self._unwrap(item.message)
+                if line:
+                    self._intake.data(line)
         scope.cancel()
 
     def _wrap(self, line: bytes) -> SessionMessage:
@@ -168,7 +182,7 @@ class HttpChannel:
         return SessionMessage(_model(envelope, ticket), metadata)
 
     def _unwrap(self, message: JSONRPCMessage) -> bytes:
-        """The line that a message of the SDK's stands for."""
+        """The line that a message of the SDK's stands for, if it stands for one."""
         if isinstance(message, JSONRPCResponse):
             envelope = self.payloads.claim(message.result)
             if envelope is not None:
@@ -177,7 +191,7 @@ class HttpChannel:
             envelope = self.payloads.claim(message.error.data)
             if envelope is not None:
                 return as_line(wire.error(_own_id(envelope, message.id), envelope.error)[:-1])
-            return self._own_error(message)
+            return self._made_up(message)
         else:
             envelope = self.payloads.claim(message.params)
             if envelope is not None:
@@ -186,13 +200,16 @@ class HttpChannel:
         # Compressed against our wish, so it came past us: the SDK's reading of it is what there is.
         return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
 
-    def _own_error(self, message: JSONRPCError) -> bytes:
-        """An error that the SDK made up because no answer came: one of ours, named."""
+    def _made_up(self, message: JSONRPCError) -> bytes:
+        """An error that the SDK or our client made up because no answer came, or none that can be used."""
         data = message.error.data if isinstance(message.error.data, dict) else {}
         delivered: Delivered = "no" if data.get("delivered") == "no" else "maybe"
-        text = f"server {self._server!r}: {message.error.message}"
-        payload = refusal(SERVER_UNAVAILABLE, text, server=self._server, delivered=delivered)
-        return wire.error(wire.encode(message.id), payload)
+        id, text = wire.encode(message.id), message.error.message
+        if not data.get("answered", message.error.code != CONNECTION_CLOSED):
+            self._intake.failed(id, text, delivered)
+            return b""
+        text = f"server {self._server!r}: {text}"
+        return wire.error(id, refusal(SERVER_UNAVAILABLE, text, server=self._server, delivered=delivered))
 
 
 def _own_id(envelope: wire.Envelope, presumed: object) -> bytes:

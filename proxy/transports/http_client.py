@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Protocol
@@ -11,12 +13,18 @@ import httpx2
 
 from .. import wire
 from ..errors import ConnectionLost, Delivered, Hopeless, ServerError, Unreachable
+from ..texts import one_line
 from .payloads import Payloads, StrippedEvents, StrippedJson, failure
 
 CONNECT_WITHIN: Final = 30.0
 """Seconds for a connection to come about."""
 
+# What the SDK complains of we tell ourselves, with the server's name; a log that wants it has it nevertheless.
+logging.getLogger("mcp.client").addHandler(logging.NullHandler())
+
 _SESSION_HEADER: Final = "mcp-session-id"
+_TLS: Final = re.compile(r"\[SSL(?:: (\w+))?\] (.*?)(?: \(_ssl\.c:\d+\))?$")
+_NUMBER: Final = re.compile(r"^\[Errno -?\d+\] ")
 
 
 class Owner(Protocol):
@@ -98,7 +106,11 @@ class Client(httpx2.AsyncClient):
             return _stand_in(request, "it was cancelled", "maybe")
         if response.status_code >= 400 and not _is_json(response):
             await response.aclose()
-            return _stand_in(request, _refusal_of(request, response), "maybe", response.status_code)
+            text, is_well = _refusal_of(request, response), not response.is_server_error
+            return _stand_in(request, text, "maybe", response.status_code, answered=is_well)
+        if id and not self._alone and response.is_success and not (_is_json(response) or _is_events(response)):
+            await response.aclose()
+            return _stand_in(request, _no_message(response), "maybe", answered=True)
         _strip(request, response, self._channel.payloads)
         self._answering = {key: open for key, open in self._answering.items() if not open.is_closed}
         self._answering[id] = response
@@ -128,7 +140,7 @@ class Client(httpx2.AsyncClient):
         elif status == 404 and request.method == "POST" and _SESSION_HEADER in request.headers:
             self._channel.failed(ConnectionLost(self._server, "it no longer knows the session (HTTP 404)"))
         elif self._alone and status >= 400:
-            self._channel.failed(ConnectionLost(self._server, f"it answered HTTP {status}"))
+            self._channel.failed(ConnectionLost(self._server, _refusal_of(request, response)))
 
 
 def describe(problem: BaseException) -> str:
@@ -136,14 +148,40 @@ def describe(problem: BaseException) -> str:
     if isinstance(problem, httpx2.ConnectTimeout):
         return f"no connection within {CONNECT_WITHIN:g} s"
     if isinstance(problem, httpx2.ConnectError):
-        return "no connection" if "attempts failed" in str(problem) else f"no connection ({problem})"
+        return f"no connection ({_why_none(problem)})"
     if isinstance(problem, httpx2.HTTPStatusError):
         return f"it answered HTTP {problem.response.status_code}"
+    if isinstance(problem, httpx2.SSEError):
+        return f"its answer is no event stream ({one_line(str(problem), 200)}); is the path right?"
+    if isinstance(problem, httpx2.RemoteProtocolError):
+        return f"the connection broke ({one_line(str(problem), 200)})"
     if isinstance(problem, httpx2.HTTPError):
         return f"the connection broke ({type(problem).__name__})"
     if isinstance(problem, RuntimeError):  # anyio's word for it, where SSE names no endpoint
         return "its stream ended before the connection was set up"
     return f"the connection broke ({type(problem).__name__}: {problem})"
+
+
+def _why_none(problem: httpx2.ConnectError) -> str:
+    """What the system said, which an attempt at each of a host's addresses hides."""
+    text = str(problem)
+    if "attempts failed" in text:
+        return "nobody listens there" if _is_caused_by(problem, ConnectionRefusedError) else "no address answers"
+    found = _TLS.match(text)
+    if found is None:
+        return one_line(_NUMBER.sub("", text), 200)
+    untrusted = "; SSL_CERT_FILE names certificates to trust" if found[1] == "CERTIFICATE_VERIFY_FAILED" else ""
+    return f"TLS: {one_line(found[2], 200)}{untrusted}"
+
+
+def _is_caused_by(problem: BaseException | None, kind: type[BaseException]) -> bool:
+    while problem is not None:
+        if isinstance(problem, kind) or (
+            isinstance(problem, BaseExceptionGroup) and problem.subgroup(kind) is not None
+        ):
+            return True
+        problem = problem.__cause__ or problem.__context__
+    return False
 
 
 def _without_length(headers: httpx2.Headers) -> httpx2.Headers:
@@ -156,6 +194,16 @@ def _is_json(response: httpx2.Response) -> bool:
     return response.headers.get("content-type", "").lower().startswith("application/json")
 
 
+def _is_events(response: httpx2.Response) -> bool:
+    return response.headers.get("content-type", "").lower().startswith("text/event-stream")
+
+
+def _no_message(response: httpx2.Response) -> str:
+    """It accepts a request, and what it sends is something else."""
+    kind = one_line(response.headers.get("content-type", ""), 100) or "nothing"
+    return f"it answered HTTP {response.status_code} with {kind} in place of a message of MCP; is the path right?"
+
+
 def _strip(request: httpx2.Request, response: httpx2.Response, payloads: Payloads) -> None:
     """Let the SDK read envelopes only."""
     if response.headers.get("content-encoding", "identity") != "identity":
@@ -165,21 +213,19 @@ def _strip(request: httpx2.Request, response: httpx2.Response, payloads: Payload
         return
     if _is_json(response):
         refused = _refusal_of(request, response) if response.status_code >= 400 else None
-        response.stream = StrippedJson(stream, payloads, _request_id(request) or b"null", refused)
+        is_well = not response.is_server_error
+        response.stream = StrippedJson(stream, payloads, _request_id(request) or b"null", refused, answered=is_well)
         response.headers.pop("content-length", None)
-    elif response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+    elif _is_events(response):
         response.stream = StrippedEvents(stream, payloads, _request_id(request))
 
 
-def _stand_in(request: httpx2.Request, text: str, delivered: Delivered, status: int = 503) -> httpx2.Response:
-    """An answer in place of one that did not come: it fails its request alone."""
-    headers = {"content-type": "application/json"}
-    return httpx2.Response(status, headers=headers, content=_failure(request, text, delivered), request=request)
-
-
-def _failure(request: httpx2.Request, text: str, delivered: Delivered) -> bytes:
-    """The body of such an answer."""
-    return failure(_request_id(request) or b"null", text, delivered)
+def _stand_in(
+    request: httpx2.Request, text: str, delivered: Delivered, status: int = 503, *, answered: bool = False
+) -> httpx2.Response:
+    """An answer in place of one that did not come, or can't be used: it fails its request alone."""
+    content = failure(_request_id(request) or b"null", text, delivered, answered=answered)
+    return httpx2.Response(status, headers={"content-type": "application/json"}, content=content, request=request)
 
 
 def _is_aside(body: bytes) -> bool:
@@ -212,6 +258,8 @@ def _refusal_of(request: httpx2.Request, response: httpx2.Response) -> str:
     text = f"it answered HTTP {response.status_code}"
     if response.status_code in (404, 405) and _SESSION_HEADER not in request.headers:
         text += f" at {_address(request.url)}; is the path right?"
+    elif response.status_code == 403:
+        text += ", which forbids access; are the credentials under `headers` of its entry right?"
     return text
 
 

@@ -17,7 +17,9 @@ from typing import IO, Protocol, cast
 
 import anyio
 
+from ..relay.peers import Buffer
 from . import process
+from .pipe import CHOKED_FROM, Pipe, Stdin
 
 
 class Owner(Protocol):
@@ -41,7 +43,7 @@ class Launched(Protocol):
 
     pid: int
 
-    async def connect(self) -> asyncio.WriteTransport:
+    async def connect(self) -> Stdin:
         """Begin to report to the owner; returns the child's stdin."""
 
     def pause(self, stop: bool) -> None:
@@ -138,6 +140,7 @@ class _PosixChild:
         self._loop = asyncio.get_running_loop()
         self._fds = list(pipes.ours)
         """Those that no transport owns yet."""
+        self._stdin: Pipe | None = None
         self._transports: list[asyncio.BaseTransport] = []
         self._pidfd = _open_pidfd(popen.pid)
         if self._pidfd is not None:
@@ -145,26 +148,28 @@ class _PosixChild:
         else:
             threading.Thread(target=self._wait, name=f"wait {popen.pid}", daemon=True).start()
 
-    async def connect(self) -> asyncio.WriteTransport:
+    async def connect(self) -> Stdin:
+        owner = self._owner
+        stdin = self._stdin = Pipe(self._fds.pop(0), owner.pipe_is_full, partial(owner.pipe_connection_lost, 0))
         # Shielded, since it is not clear who owns a descriptor when this is cancelled half-way. It does not wait.
         with anyio.CancelScope(shield=True):
-            writer, _ = await self._loop.connect_write_pipe(lambda: _Pipe(self._owner, 0), lent(self._fds.pop(0), "wb"))
-            self._transports.append(writer)
             for fd in (1, 2):
                 pipe = lent(self._fds.pop(0), "rb")
-                reader, _ = await self._loop.connect_read_pipe(partial(_Pipe, self._owner, fd), pipe)
+                reader, _ = await self._loop.connect_read_pipe(partial(_Reader, owner, fd), pipe)
                 self._transports.append(reader)
-        return writer
+        return stdin
 
     def pause(self, stop: bool) -> None:
-        for transport in self._transports[1:2]:
+        for transport in self._transports[:1]:
             pause(transport, stop)
 
     def mute(self) -> None:
-        for transport in self._transports[1:2]:
+        for transport in self._transports[:1]:
             transport.close()
 
     def release(self) -> None:
+        if self._stdin is not None:
+            self._stdin.abort()
         for transport in self._transports:
             transport.close()
         for fd in self._fds:
@@ -210,8 +215,8 @@ def _open_pidfd(pid: int) -> int | None:
         return None  # an old kernel, or no descriptor left: a thread does it
 
 
-class _Pipe(asyncio.Protocol):
-    """One of our pipes to a child."""
+class _Reader(asyncio.Protocol):
+    """A child's stdout or stderr."""
 
     def __init__(self, owner: Owner, fd: int) -> None:
         self._owner = owner
@@ -220,14 +225,35 @@ class _Pipe(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._owner.pipe_data_received(self._fd, data)
 
-    def pause_writing(self) -> None:
-        self._owner.pipe_is_full(True)
-
-    def resume_writing(self) -> None:
-        self._owner.pipe_is_full(False)
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.pipe_connection_lost(self._fd)
+
+
+class _WindowsStdin:
+    """A stdin that is a transport of the loop's: what it has not written is not told when it ends."""
+
+    def __init__(self, transport: asyncio.WriteTransport) -> None:
+        self._transport = transport
+        if not transport.is_closing():  # it may have ended already
+            transport.set_write_buffer_limits(high=CHOKED_FROM)
+
+    @property
+    def waiting(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def write(self, data: Buffer) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def take_back(self) -> list[Buffer]:
+        self._transport.abort()
+        return []
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
 
 
 class _WindowsChild(asyncio.SubprocessProtocol):
@@ -242,8 +268,8 @@ class _WindowsChild(asyncio.SubprocessProtocol):
         self._transport = cast(asyncio.SubprocessTransport, transport)
         self.pid = self._transport.get_pid()
 
-    async def connect(self) -> asyncio.WriteTransport:
-        return cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
+    async def connect(self) -> Stdin:
+        return _WindowsStdin(cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0)))
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._owner.pipe_data_received(fd, data)

@@ -100,9 +100,10 @@ def as_line(message: bytes) -> bytes:
     return message + b"\n"
 
 
-def failure(id: bytes, text: str, delivered: Delivered) -> bytes:
-    """A body that fails request `id` (raw), in place of an answer that can't be had."""
-    error = {"code": SERVER_UNAVAILABLE, "message": text, "data": {"delivered": delivered}}
+def failure(id: bytes, text: str, delivered: Delivered, *, answered: bool = False) -> bytes:
+    """A body that fails request `id` (raw), in place of an answer that can't be had, or `answered` but can't be used."""
+    data = {"delivered": delivered, "answered": answered}
+    error = {"code": SERVER_UNAVAILABLE, "message": text, "data": data}
     return wire.error(id, wire.encode(error))
 
 
@@ -110,13 +111,23 @@ class StrippedJson(httpx2.AsyncByteStream):
     """A response body that is one message, the answer to request `id` (raw).
 
     Where it breaks off, or is no message though the server `refused` (which says how), an error takes its place.
+    `answered` tells whether what is no message shows all the same that the server is well.
     """
 
-    def __init__(self, inner: httpx2.AsyncByteStream, payloads: Payloads, id: bytes, refused: str | None) -> None:
+    def __init__(
+        self,
+        inner: httpx2.AsyncByteStream,
+        payloads: Payloads,
+        id: bytes,
+        refused: str | None = None,
+        *,
+        answered: bool = True,
+    ) -> None:
         self._inner = inner
         self._payloads = payloads
         self._id = id
         self._refused = refused
+        self._answered = answered
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         parts: list[bytes] = []
@@ -134,11 +145,11 @@ class StrippedJson(httpx2.AsyncByteStream):
         body = b"".join(parts)
         if self._id != b"null" and self._payloads.answers_another(body, self._id):
             self._payloads.beside(as_line(body))
-            yield failure(self._id, "it answered another request in place of this one", "maybe")
+            yield failure(self._id, "it answered another request in place of this one", "maybe", answered=True)
             return
         stripped = self._payloads.strip(body, self._id)
         if stripped is body:  # no message: the SDK would log and pass on pieces of it
-            stripped = failure(self._id, self._refused or _NO_MESSAGE, "maybe")
+            stripped = failure(self._id, self._refused or _NO_MESSAGE, "maybe", answered=self._answered)
         yield stripped
 
     async def aclose(self) -> None:
@@ -185,7 +196,7 @@ class StrippedEvents(httpx2.AsyncByteStream):
         if stripped is not data:
             return stripped
         if self._id:
-            return failure(self._id, _NO_MESSAGE, "maybe").rstrip()
+            return failure(self._id, _NO_MESSAGE, "maybe", answered=True).rstrip()
         if wire.readable_id(data):
             self._payloads.beside(as_line(data))  # the relay fails the request that it was meant for
         return b""

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 import anyio
 
-from ..errors import ConnectionLost, Hopeless, ServerError, StartFailed
+from ..errors import ConnectionLost, Hopeless, ServerError
 from ..relay.peers import Buffer
-from . import process
-from .channel import End, Graces, Intake, Output, nobody
+from ..texts import one_line
+from . import mistakes, process
+from .channel import End, Graces, Intake, Output, nobody, requests_in
 from .launch import launch
+from .pipe import Stdin
 
 MOST_BUFFERED: Final = 64 * 1024 * 1024
 """Bytes that may wait for a child that does not read its stdin."""
-
-CHOKED_FROM: Final = 256 * 1024
-"""Bytes that wait for a child from which on it gets no more calls until it has read them."""
 
 _FAREWELL: Final = 1024 * 1024
 """Bytes that a child may print after it was told to end; one that goes on is cut off, or reading would never stop."""
@@ -31,11 +28,13 @@ _FAREWELL: Final = 1024 * 1024
 _STDERR_KEPT: Final = 256 * 1024
 _STDERR_LINE: Final = 16 * 1024
 _LOOKED_BACK: Final = 40
+_LONGEST_WORDS: Final = 300
 _ERROR: Final = re.compile(r"error|exception|fatal|panic|cannot|can't|failed", re.IGNORECASE)
 # Blank lines, brackets, stack frames, and what Node prints below each uncaught error.
 _SAYS_NOTHING: Final = re.compile(r"\s*$|\s*[\[\](){}^~,]+\s*$|\s+at |\s+File \"|Node\.js v|\s*(code|requireStack):")
 _LAST_WORDS: Final = 0.2
 """Seconds in which a pipe must end once its process has: a grandchild may hold it open."""
+_TURNS: Final = 4
 _POLL: Final = 0.02
 
 
@@ -55,18 +54,14 @@ async def open_stdio(
 
     On leaving, its stdin is closed, then its process group gets SIGTERM and SIGKILL, as far as needed.
     """
-    if cwd is not None and not os.path.isdir(cwd):  # noqa: PTH112, ASYNC240 (one look at a local directory)
-        raise Hopeless(server, f"the working directory {cwd!r} does not exist{_hint(cwd)}")
+    if cwd is not None and (problem := mistakes.directory_problem(cwd)) is not None:
+        raise Hopeless(server, problem)
     keeper.start()
     child = Child(server, intake, output)
     try:
         launched = await launch(child, command, env, cwd)
-    except FileNotFoundError as problem:
-        raise Hopeless(server, f"the command {command[0]!r} was not found{_hint(command[0])}") from problem
-    except PermissionError as problem:
-        raise Hopeless(server, f"the command {command[0]!r} may not be executed") from problem
-    except (OSError, ValueError) as problem:
-        raise StartFailed(server, f"the command {command[0]!r} could not be started: {problem}") from problem
+    except (OSError, ValueError) as refused:
+        raise mistakes.start_problem(server, command[0], env, cwd, refused) from refused
     try:
         keeper.watch(launched.pid)
         child.mute = launched.mute
@@ -98,18 +93,24 @@ class Child:
         self._farewell = 0
         self.mute: Callable[[], None] = _do_nothing
         """Stops reading its stdout."""
-        self._stdin: asyncio.WriteTransport | None = None
+        self._stdin: Stdin | None = None
+        self._open = {0, 1, 2}
+        """Its pipes that have not ended; 0 stands for all of them while they are being connected."""
         self.exited = anyio.Event()
         self.code: int | None = None
 
     def write(self, data: Buffer) -> None:
         """Send whole lines to its stdin; a child that does not read is given up at MOST_BUFFERED bytes."""
         stdin = self._stdin
-        if stdin is None or self._end.is_noted or stdin.is_closing():
+        if stdin is None or self._end.is_noted:
             return
         stdin.write(data)
-        if stdin.get_write_buffer_size() > MOST_BUFFERED:
+        if stdin.waiting > MOST_BUFFERED:
             self._end.note(ConnectionLost(self._server, f"it does not read its input ({MOST_BUFFERED >> 20} MiB wait)"))
+
+    def take_back(self) -> list[int]:
+        """Send nothing more; returns the ids of our requests that have not left to their last byte."""
+        return requests_in(self._stdin.take_back()) if self._stdin is not None else []
 
     async def ended(self) -> ServerError:
         """Wait until the child closed its stdout, exited, or was given up."""
@@ -123,15 +124,15 @@ class Child:
         self._closing = True
         if self._stdin is not None:
             self._stdin.close()
-            self._stdin = None
 
     # What the loop calls
 
-    def connected(self, stdin: asyncio.WriteTransport) -> None:
+    def connected(self, stdin: Stdin) -> None:
         """Its stdin can be written to."""
         self._stdin = stdin
-        if not stdin.is_closing():  # it may have ended already
-            stdin.set_write_buffer_limits(high=CHOKED_FROM)
+        self._open.discard(0)
+        if self.exited.is_set():
+            self._end_soon("")
 
     def pipe_is_full(self, full: bool) -> None:
         self.choked(full)
@@ -149,30 +150,38 @@ class Child:
             self.choked(True)  # what is sent from now on would be lost
         if fd == 1:
             self._intake.end()
-            # Its exit says more than the end of its pipe, and mostly comes right behind.
-            asyncio.get_running_loop().call_later(_LAST_WORDS, self._note_end, "closed its output")
+            self._open.discard(1)
+            self._end_soon("closed its output")
         elif fd == 2:
             self._stderr.end()
+            self._open.discard(2)
         else:
-            self._stdin = None
-            asyncio.get_running_loop().call_later(_LAST_WORDS, self._note_end, "closed its input")
+            self._end_soon("closed its input")
 
     def process_exited(self, code: int) -> None:
         self.code = code
         self.exited.set()
         self.choked(True)
-        # What it wrote last may still be in the pipes, which end now unless somebody else holds them.
-        asyncio.get_running_loop().call_later(_LAST_WORDS / 4, self._note_end, "")
+        if 0 not in self._open:
+            self._end_soon("")
+
+    def _end_soon(self, did: str, turns: int = _TURNS) -> None:
+        """Note the end in a moment, in which its exit and last words come; in turns, since a busy loop hears late."""
+        asyncio.get_running_loop().call_later(_LAST_WORDS / _TURNS, self._note_end, did, turns - 1)
 
     def _count_farewell(self, size: int) -> None:
         self._farewell += size
         if self._farewell > _FAREWELL:
             self.mute()
 
-    def _note_end(self, did: str) -> None:
-        what = process.describe_exit(self.code) if self.exited.is_set() else did
-        last = self._stderr.last()
-        self._end.note(ConnectionLost(self._server, f"it {what}" + (f"; its last words: {last}" if last else "")))
+    def _note_end(self, did: str, turns: int) -> None:
+        if did and self.exited.is_set():
+            return  # its exit is told, and says more
+        if turns and (did or self._open):
+            self._end_soon(did, turns)
+            return
+        what = did or process.describe_exit(self.code)
+        self._end.note(ConnectionLost(self._server, f"it {what}", self._stderr.last()))
 
 
 class _Lines:
@@ -200,9 +209,13 @@ class _Lines:
 
     def last(self) -> str:
         """The line that says most about an end, at most 300 characters of it: the last error, else the last line."""
-        lines = [line.strip() for line in list(self._kept)[-_LOOKED_BACK:] if not _SAYS_NOTHING.match(line)]
-        errors = [line for line in lines if _ERROR.search(line)]
-        return (errors or lines or [""])[-1][:300]
+        kept = list(self._kept)[-_LOOKED_BACK:]
+        lines = [one_line(line, _LONGEST_WORDS) for line in kept if not _SAYS_NOTHING.match(line)]
+        errors = [at for at, line in enumerate(lines) if _ERROR.search(line)]
+        if not errors:
+            return lines[-1] if lines else ""
+        at = errors[-1]
+        return one_line(" ".join(lines[at : at + 2]), _LONGEST_WORDS) if lines[at].endswith(":") else lines[at]
 
     def _line(self, line: bytes) -> None:
         text = line[:_STDERR_LINE].decode(errors="replace").rstrip("\r")
@@ -231,14 +244,3 @@ async def _gone(child: Child, pid: int, seconds: float) -> None:
         await child.exited.wait()
         while process.is_group_alive(pid):  # noqa: ASYNC110 (no system tells when a group is empty)
             await anyio.sleep(_POLL)
-
-
-def _hint(path: str) -> str:
-    """What most likely went wrong with a path of the user's."""
-    if path.startswith("~"):
-        return "; ~ is not filled in here, ${HOME} is"
-    if " " in path.strip():
-        return "; what follows the program's name belongs into `args`"
-    if "/" in path and not path.startswith("/"):
-        return f"; it was looked for from {Path.cwd()}, since it is relative"
-    return ""

@@ -103,22 +103,28 @@ class Bed:
     def __exit__(self, *exc: object) -> None:
         self.stack.close()
 
-    def command(self, name: str, servers: Sequence[EchoServer], log: Path) -> list[str]:
+    def command(self, name: str, servers: Sequence[EchoServer], log: Path, state: str) -> list[str]:
         if name == "direct":
             return servers[0].command
         entries = {server.label: {"command": server.command[0], "args": server.command[1:]} for server in servers}
-        ours = {"log": {"file": str(log)}, "metrics": {"enabled": True, "port": 0}}
+        ours: dict[str, object] = {"log": {"file": str(log)}, "metrics": {"enabled": True, "port": 0}}
+        ours["stateDir"] = str(self.scratch / (state or f"{log.stem}-state"))
         config = log.with_suffix(".json")
         config.write_text(json.dumps({"mcpServers": entries, "proxy": ours}))
         if name == "router":
             return [sys.executable, "-m", "tests.bench.router", "--config", str(config)]
         return [sys.executable, "-m", "proxy", "run", "--config", str(config)]
 
-    def connect(self, name: str, servers: Sequence[EchoServer], wrapper: Sequence[str] = ()) -> Side:
-        """Start one side and nothing more: no handshake yet. `wrapper` goes between the interpreter and `-m`."""
+    def connect(
+        self, name: str, servers: Sequence[EchoServer], wrapper: Sequence[str] = (), *, state: str = ""
+    ) -> Side:
+        """Start one side and nothing more: no handshake yet. `wrapper` goes between the interpreter and `-m`.
+
+        `state` names a state directory that others had before; without it nothing is known of the servers.
+        """
         self.started += 1
         log = self.scratch / f"{self.started}-{name}.log"
-        command = self.command(name, servers, log)
+        command = self.command(name, servers, log, state)
         command[1:1] = wrapper
         connection = Connection(command, self.env, str(ROOT), str(log.with_suffix(".stderr")), self.sockets)
         self.stack.callback(connection.close)

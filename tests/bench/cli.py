@@ -105,6 +105,7 @@ def measure(bed: Bed, plan: calls.Plan, wanted: Sequence[str]) -> tuple[list[Fig
     if "5" in wanted:
         say("5")
         figures += starts.start_up(bed, plan)
+        figures += starts.warm_start(bed, plan)
     if set(wanted) - {"5", "7"}:
         figures += on_running_sides(bed, plan, wanted, notes)
     return sorted(figures, key=lambda figure: figure.scenario), notes

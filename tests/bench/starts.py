@@ -14,6 +14,7 @@ from tests.bench.figures import Figure, Samples, Spread
 from tests.bench.processes import children, family, memory_mb, open_files, threads
 
 CONFIGURED = (30, 10)
+WARM, WARM_TOOLS = 30, 34
 SLOWEST = 1.0
 SETTLE = 1.0
 
@@ -82,6 +83,42 @@ def start_once(bed: Bed, name: str, servers: Sequence[EchoServer]) -> tuple[floa
     begin = time.perf_counter()
     side.connection.close()
     return greeted, listed, (time.perf_counter() - begin) * 1000
+
+
+def warm_start(bed: Bed, plan: Plan) -> list[Figure]:
+    """Of servers that an earlier session listed, nothing is started: neither for the lists nor for a health check."""
+    title = f"5 warm start, {WARM} servers and {WARM * WARM_TOOLS:,} tools, each server takes {SLOWEST:g} s to start"
+    rows = {
+        "cold": Samples(title, "the first time: spawn to complete list", "ms", target=1.3 * SLOWEST * 1000),
+        "greeted": Samples(title, "spawn to initialize answered", "ms"),
+        "listed": Samples(title, "spawn to complete list", "ms", target=250),
+        "children": Samples(title, "children then", "", target=0),
+        "checked": Samples(title, "health check: spawn, initialize, close, end of process", "ms", target=400),
+        "checked by": Samples(title, "children during a health check", "", target=0),
+    }
+    if "proxy" not in bed.names:
+        return []
+    servers = [EchoServer(f"s{n}", tools=WARM_TOOLS, delay=SLOWEST) for n in range(WARM)]
+    state = "warm-state"
+    for turn in range(plan.starts):
+        time.sleep(SETTLE / 2)
+        side = bed.connect("proxy", servers, state=state)
+        greeted, listed = started(side, servers)
+        if turn == 0:
+            rows["cold"].add("proxy", listed)
+            time.sleep(SETTLE)  # for what was learned to be written
+        else:
+            rows["greeted"].add("proxy", greeted)
+            rows["listed"].add("proxy", listed)
+            rows["children"].add("proxy", len(children(side.pid)))
+        side.connection.close()
+        if turn:
+            side = bed.connect("proxy", servers, state=state)
+            side.connection.handshake()
+            rows["checked by"].add("proxy", len(children(side.pid)))
+            side.connection.close()
+            rows["checked"].add("proxy", (time.perf_counter() - side.connection.started) * 1000)
+    return [samples.figure() for samples in rows.values() if samples.values]
 
 
 def idle_memory(bed: Bed) -> list[Figure]:

@@ -60,7 +60,9 @@ def test_a_server_that_is_missing_is_named_and_the_others_are_shown(here: Here, 
     entries = {"gone": servers.entry(["no-such-command-anywhere"]), "notes": sample("notes")}
     done = here("tools", "--config", write_config(tmp_path, entries))
     assert done.code == 1
-    assert done.err.decode() == "server 'gone' is missing: the command 'no-such-command-anywhere' was not found\n"
+    assert done.err.decode() == (
+        "server 'gone' is missing: the command 'no-such-command-anywhere' was not found in PATH; give its whole path\n"
+    )
     assert [line.split()[0] for line in done.lines] == [
         "name", "notes__add_note", "notes__list_notes", "notes__read_note", "notes__delete_note",
     ]  # fmt: skip

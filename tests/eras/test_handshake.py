@@ -53,9 +53,9 @@ def test_any_revision_of_the_era_is_taken_from_a_server(revision: str) -> None:
 @pytest.mark.parametrize(
     ("result", "why"),
     [
-        (b"{}", "without a protocolVersion"),
-        (b'{"protocolVersion":null}', "without a protocolVersion"),
-        (b'{"protocolVersion":20251125}', "without a protocolVersion"),
+        (b"{}", "names no protocolVersion"),
+        (b'{"protocolVersion":null}', "names no protocolVersion"),
+        (b'{"protocolVersion":20251125}', "names no protocolVersion"),
         (b'{"protocolVersion":"2026-07-28"}', "2026-07-28"),
         (b'{"protocolVersion":"1.0"}', "2025-11-25"),
         (rb'{"protocolVersion":"\ud800"}', "supported are"),

@@ -485,7 +485,8 @@ async def test_notifications_for_a_client_that_does_not_read_take_bounded_memory
         stage = client.stage
         stage.relay.add_target(Target("one", "one", Limits()))
         link = stage.relay.open_link("one")
-        stage.pump.do(stage.relay.ready, link, capabilities={}, now=stage.pump.now())
+        stage.pump.do(stage.relay.greet, link, capabilities={})
+        stage.pump.do(stage.relay.ready, link, stage.pump.now())
         os.write(client._writing, SESSION.splitlines(keepends=True)[0] + SESSION.splitlines(keepends=True)[1])
         await client.read_until(lambda: b"\n" in client.heard)
         await client.write(1)

@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.errors import SERVER_UNAVAILABLE
-from proxy.relay.breaker import LONGEST_SHUT, PONG_WITHIN, SHUT, TIMEOUTS
+from proxy.relay.breaker import FAILURES, LONGEST_SHUT, PONG_WITHIN, SHUT
 from proxy.relay.peers import Limits
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, call, message
@@ -11,7 +11,7 @@ from tests.support.relay import Client, Server, World, call, message
 CALL_TIMEOUT = 30.0
 
 
-def silent(calls: int = TIMEOUTS) -> tuple[World, Server, Client]:
+def silent(calls: int = FAILURES) -> tuple[World, Server, Client]:
     """A server that left so many calls unanswered, one after the other."""
     world = World("git", call_timeout=CALL_TIMEOUT)
     git, client = world.start("git", "a"), world.client()
@@ -33,7 +33,7 @@ def refused(client: Client) -> int:
     client.send(call(b'"r"', "git__a"))
     error = client.one().error
     assert error["code"] == SERVER_UNAVAILABLE
-    assert f"left its last {TIMEOUTS} calls unanswered" in error["message"]
+    assert f"left its last {FAILURES} calls unanswered" in error["message"]
     data = error["data"]
     assert (data["server"], data["delivered"]) == ("git", "no")
     return int(data["retryAfterMs"])
@@ -62,14 +62,14 @@ def test_after_five_time_outs_in_a_row_calls_are_refused_at_once() -> None:
 
 
 def test_four_time_outs_are_no_reason() -> None:
-    _, git, client = silent(TIMEOUTS - 1)
+    _, git, client = silent(FAILURES - 1)
     assert passes(git, client)
 
 
 def test_any_answer_between_begins_the_count_anew() -> None:
-    world, git, client = silent(TIMEOUTS - 1)
+    world, git, client = silent(FAILURES - 1)
     assert passes(git, client)
-    leave_unanswered(world, git, client, TIMEOUTS - 1)
+    leave_unanswered(world, git, client, FAILURES - 1)
     assert passes(git, client)
 
 
@@ -77,8 +77,8 @@ def test_any_answer_between_begins_the_count_anew() -> None:
     "answer", [b'"result":{"isError":true,"content":[]}', b'"error":{"code":-32603,"message":"x"}']
 )
 def test_errors_of_tools_and_servers_are_answers(answer: bytes) -> None:
-    world, git, client = silent(TIMEOUTS - 1)
-    for _ in range(3 * TIMEOUTS):
+    world, git, client = silent(FAILURES - 1)
+    for _ in range(3 * FAILURES):
         client.send(call(b"1", "git__a"))
         git.send(b'{"jsonrpc":"2.0","id":' + (git.one().id or b"") + b"," + answer + b"}")
         client.heard()
@@ -89,9 +89,9 @@ def test_errors_of_tools_and_servers_are_answers(answer: bytes) -> None:
 def test_time_outs_at_one_moment_count_too() -> None:
     world = World("git", call_timeout=CALL_TIMEOUT)
     git, client = world.start("git", "a"), world.client()
-    client.send(*(call(b"%d" % number, "git__a") for number in range(TIMEOUTS)))
+    client.send(*(call(b"%d" % number, "git__a") for number in range(FAILURES)))
     world.pass_time(CALL_TIMEOUT)
-    assert len(client.heard()) == TIMEOUTS
+    assert len(client.heard()) == FAILURES
     git.heard()
     assert refused(client) == SHUT * 1000
 
@@ -129,7 +129,7 @@ def test_silence_doubles_the_wait_up_to_a_limit() -> None:
     world.pass_time(wait)
     git.answer(pinged(git), b"{}")
     assert passes(git, client)
-    leave_unanswered(world, git, client, TIMEOUTS)
+    leave_unanswered(world, git, client, FAILURES)
     assert refused(client) == SHUT * 1000, "the next time begins with the shortest wait"
 
 
@@ -147,7 +147,7 @@ def test_an_answer_to_a_call_that_still_runs_closes_it_at_once(asked: bool) -> N
     world = World("git")
     world.targets["git"].limits = Limits(call=CALL_TIMEOUT)
     git, client = world.start("git", "a"), world.client()
-    client.send(*(call(b"%d" % number, "git__a") for number in range(TIMEOUTS)))
+    client.send(*(call(b"%d" % number, "git__a") for number in range(FAILURES)))
     world.pass_time(CALL_TIMEOUT - 1)
     client.send(call(b'"long"', "git__a"))
     long = git.requests("tools/call")[-1]
@@ -161,7 +161,7 @@ def test_an_answer_to_a_call_that_still_runs_closes_it_at_once(asked: bool) -> N
     assert passes(git, client)
     git.heard()
     world.pass_time(100)
-    leave_unanswered(world, git, client, TIMEOUTS)
+    leave_unanswered(world, git, client, FAILURES)
     world.pass_time(SHUT)
     git.answer(pinged(git), b"{}")
     assert passes(git, client)
@@ -169,16 +169,16 @@ def test_an_answer_to_a_call_that_still_runs_closes_it_at_once(asked: bool) -> N
 
 def test_what_waits_for_its_turn_is_refused_too() -> None:
     world = World("git")
-    world.targets["git"].limits = Limits(call=CALL_TIMEOUT, running=TIMEOUTS)
+    world.targets["git"].limits = Limits(call=CALL_TIMEOUT, running=FAILURES)
     git, client = world.start("git", "a"), world.client()
-    client.send(*(call(b"%d" % number, "git__a") for number in range(TIMEOUTS)))
+    client.send(*(call(b"%d" % number, "git__a") for number in range(FAILURES)))
     world.pass_time(CALL_TIMEOUT - 1)
     client.send(call(b'"waits"', "git__a"))
     world.pass_time(1)
     errors = {heard.id: heard.error for heard in client.heard()}
     assert "unanswered" in errors[b'"waits"']["message"]
-    assert len(errors) == TIMEOUTS + 1
-    assert len(git.requests("tools/call")) == TIMEOUTS
+    assert len(errors) == FAILURES + 1
+    assert len(git.requests("tools/call")) == FAILURES
 
 
 def test_a_new_connection_begins_without_a_grudge() -> None:
@@ -193,7 +193,7 @@ def test_other_servers_and_what_is_no_call_are_not_concerned() -> None:
     world = World("git", "time", call_timeout=CALL_TIMEOUT)
     git, time = world.start("git", "a"), world.start("time", "a")
     client = world.client()
-    client.send(*(call(b"%d" % number, "git__a") for number in range(TIMEOUTS)))
+    client.send(*(call(b"%d" % number, "git__a") for number in range(FAILURES)))
     world.pass_time(CALL_TIMEOUT)
     client.heard()
     refused(client)

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.errors import INTERNAL_ERROR, INVALID_PARAMS, REQUEST_TIMED_OUT, SERVER_UNAVAILABLE
 from proxy.events import CallFinished, RequestFinished
-from proxy.relay.breaker import TIMEOUTS
+from proxy.relay.breaker import FAILURES
 from proxy.relay.peers import Limits
 from proxy.relay.refusals import LONGEST_WAIT
 from tests.support.message import Message
@@ -863,9 +863,9 @@ def test_calls_that_wait_for_a_connection_go_in_turn_and_only_so_many_at_once() 
 def test_a_server_that_is_full_or_hangs_does_not_hide_what_another_one_knows(hangs: bool) -> None:
     world = World("bad", "good", call_timeout=60)
     bad, good = world.start("bad", "a", resources={}), world.start("good", resources={})
-    world.targets["bad"].limits = Limits(running=TIMEOUTS, queued=0, call=60)
+    world.targets["bad"].limits = Limits(running=FAILURES, queued=0, call=60)
     client = world.client()
-    client.send(*(call(b'"%d"' % number, "bad__a") for number in range(TIMEOUTS)))
+    client.send(*(call(b'"%d"' % number, "bad__a") for number in range(FAILURES)))
     world.pass_time(60 if hangs else 1)
     client.heard()
     client.send(message("resources/read", b'{"uri":"test://x"}', b"1"))
@@ -1062,6 +1062,40 @@ def test_calls_that_come_meanwhile_do_not_go_to_a_connection_that_is_over() -> N
     assert first.heard() == []
     world.lose(first)
     assert arguments_of(world.connect("git").requests("tools/call")) == [0, 2]
+
+
+def test_of_calls_in_flight_when_a_connection_ends_those_that_had_not_left_are_sent_once_more() -> None:
+    world, first, client = limited()
+    start_calls(client, 3)
+    asked = first.requests("tools/call")
+    first.link.take_back = lambda: [int(request.id or b"") for request in asked[1:]]
+    world.lose(first)
+    [lost] = client.heard()
+    assert (lost.id, lost.error["data"]["delivered"]) == (b"0", "maybe")
+    second = world.connect("git")
+    again = second.requests("tools/call")
+    assert arguments_of(again) == [1, 2]
+    second.answer(again[0])
+    assert client.one().id == b"1"
+    second.link.take_back = lambda: [int(again[1].id or b"")]
+    world.lose(second)
+    assert client.one().error["data"] == {**REFUSED, "server": "git"}, "it never left, and that twice"
+    world.assert_at_rest()
+
+
+def test_what_was_cancelled_or_is_no_call_is_not_sent_again_though_it_had_not_left() -> None:
+    world, git, client = limited()
+    start_calls(client, 1)
+    request = git.one()
+    replies: list[object] = []
+    probe = git.link.ask("ping", b"", replies.append)
+    client.cancel(b"0")
+    git.link.take_back = lambda: [int(request.id or b""), probe, 999]
+    world.lose(git)
+    assert replies == [None]
+    assert world.connect("git").heard() == []
+    assert client.heard() == []
+    world.assert_at_rest()
 
 
 def test_a_server_that_speaks_as_we_do_is_taken_at_its_word_and_asked_no_second_time() -> None:

@@ -108,7 +108,8 @@ class Interleavings(RuleBasedStateMachine):
         server = self.servers[which % len(self.servers)]
         if self.world.relay.targets[server.link.server].link is not server.link:
             capabilities = {"logging": b"{}"} if logs else {}
-            self.world.do(self.world.relay.ready, server.link, capabilities=capabilities, now=self.world.now)
+            self.world.do(self.world.relay.greet, server.link, capabilities=capabilities)
+            self.world.do(self.world.relay.ready, server.link, self.world.now)
 
     @precondition(lambda self: self.servers)
     @rule(which=some, tools=st.permutations(TOOLS), most=st.integers(1, len(TOOLS)))
@@ -305,6 +306,8 @@ class Interleavings(RuleBasedStateMachine):
         for client in self.clients.values():
             session = client.session
             assert (session.calls, session.lists, session.batches, session.busy) == ({}, {}, {}, False)
+        for server in self.servers:  # one that answered nothing is still asked whether it is back
+            self.world.lose(server)
         self.world.assert_at_rest()
 
     # Helpers

@@ -13,7 +13,7 @@ from proxy.errors import (
     SERVER_UNAVAILABLE,
 )
 from proxy.events import RequestFinished
-from proxy.relay.breaker import TIMEOUTS
+from proxy.relay.breaker import FAILURES
 from proxy.relay.peers import Limits
 from proxy.relay.refusals import LONGEST_WAIT
 from tests.support.relay import Client, Server, World, call, dump, message
@@ -130,6 +130,66 @@ def test_what_nobody_has_is_refused_without_asking_anybody(method: str, params: 
     assert a.heard() == []
 
 
+@every_method
+def test_a_server_that_is_being_tried_again_says_since_when_and_for_how_long(method: str) -> None:
+    world, a, client = listed()
+    world.lose(a)
+    world.away("a", "it exited", coming=True)
+    client.send(message(method, dump(METHODS[method]), b"1"))
+    world.pass_time(LONGEST_WAIT - 4)
+    world.do(world.relay.starts, "a", world.now)
+    world.pass_time(4)
+    said = "did not come up within 10 s: it exited; it is being tried again, for 4 s so far of at most 30 s"
+    assert f"server 'a' {said}" in refused(world, client)["message"]
+
+
+@every_method
+def test_a_server_that_pauses_before_the_next_start_says_when_that_is(method: str) -> None:
+    world, a, client = listed()
+    world.lose(a)
+    next_start = world.now + LONGEST_WAIT + 2.5
+    world.do(world.relay.away, "a", "it exited", coming=True, now=world.now, next_start=next_start)
+    client.send(message(method, dump(METHODS[method]), b"1"))
+    world.pass_time(LONGEST_WAIT)
+    assert "did not come up within 10 s: it exited; it is tried again in 2.5 s" in refused(world, client)["message"]
+
+
+@pytest.mark.parametrize("method", ["tools/call", "prompts/get"])
+def test_a_server_that_is_starting_for_the_first_time_says_since_when_and_for_how_long(method: str) -> None:
+    world = World("a", list_wait=5)
+    client = world.client()
+    world.do(world.relay.starts, "a", world.now)
+    client.send(message(method, dump(METHODS[method]), b"1"))
+    world.pass_time(5)
+    error = refused(world, client)
+    assert error["code"] == SERVER_UNAVAILABLE
+    said = "it is still starting, for 5 s so far of at most 30 s (`startTimeout` on its entry)"
+    assert error["message"] == f"server 'a' is not up yet: {said}"
+    assert error["data"] == {"origin": "mcp-manifold", "server": "a", "delivered": "no"}
+
+
+def test_a_queue_that_is_full_says_when_its_server_is_tried_again() -> None:
+    world, a, client = listed()
+    world.targets["a"].limits = Limits(queued=0)
+    world.lose(a)
+    world.do(world.relay.away, "a", "it exited", coming=True, now=world.now, next_start=world.now + 3)
+    client.send(call(b"1", "a__x"))
+    assert (
+        "server 'a' is away (it exited; it is tried again in 3.0 s), and 0 more wait" in client.one().error["message"]
+    )
+
+
+def test_a_server_that_closed_its_connection_is_no_longer_called_starting() -> None:
+    world = World("a", list_wait=5)
+    client = world.client()
+    world.do(world.relay.starts, "a", world.now)
+    a = world.open("a")
+    client.send(call(b"1", "a__x"))
+    world.lose(a, "it closed its output")
+    world.pass_time(5)
+    assert refused(world, client)["message"] == "server 'a' is not up yet: it closed its output"
+
+
 @pytest.mark.parametrize(("method", "kind"), [("tools/call", "tools"), ("prompts/get", "prompts")])
 def test_a_server_that_has_not_listed_anything_yet_is_named(method: str, kind: str) -> None:
     world = World("a", "b", list_wait=0)
@@ -193,15 +253,15 @@ def test_what_waited_in_vain_for_its_turn_was_not_sent(method: str) -> None:
 
 @every_method
 def test_a_server_that_leaves_calls_unanswered_is_named_with_when_to_try_again(method: str) -> None:
-    world, a, client = busy(running=TIMEOUTS, call=30)
+    world, a, client = busy(running=FAILURES, call=30)
     world.pass_time(30)
-    assert len(client.heard()) == TIMEOUTS
+    assert len(client.heard()) == FAILURES
     a.heard()
     world.pass_time(4)
     client.send(message(method, dump(METHODS[method]), b"1"))
     error = client.one().error
     assert error["code"] == SERVER_UNAVAILABLE
-    assert f"server 'a' left its last {TIMEOUTS} calls unanswered" in error["message"]
+    assert f"server 'a' left its last {FAILURES} calls unanswered" in error["message"]
     assert error["data"] == {"origin": "mcp-manifold", "server": "a", "delivered": "no", "retryAfterMs": 6000}
     assert a.heard() == []
 

@@ -81,7 +81,8 @@ def test_a_link_carries_no_calls_before_it_is_ready() -> None:
     client = world.client()
     client.send(call(b"1", "git__a"))
     assert git.heard() == []
-    world.do(world.relay.ready, git.link, capabilities={}, now=world.now)
+    world.do(world.relay.greet, git.link, capabilities={})
+    world.do(world.relay.ready, git.link, world.now)
     assert [heard.method for heard in git.heard()] == ["notifications/initialized", "tools/call"]
 
 
@@ -100,7 +101,8 @@ def test_a_link_that_ended_before_it_was_ready_takes_no_calls() -> None:
     world.publish("git", "a")
     git = world.open("git")
     world.lose(git)
-    world.do(world.relay.ready, git.link, capabilities={}, now=world.now)
+    world.do(world.relay.greet, git.link, capabilities={})
+    world.do(world.relay.ready, git.link, world.now)
     client = world.client()
     client.send(call(b"1", "git__a"))
     world.pass_time(60)
@@ -242,7 +244,8 @@ def test_whatever_happens_around_a_server_that_was_retired_harms_nobody(ready: b
     assert client.ask("logging/setLevel", b'{"level":"debug"}').result == {}
     client.send(message("notifications/roots/list_changed"))
     world.do(world.relay.server_overlong, git.link, b"{", world.now)
-    world.do(world.relay.ready, git.link, capabilities={}, now=world.now)
+    world.do(world.relay.greet, git.link, capabilities={})
+    world.do(world.relay.ready, git.link, world.now)
     world.pass_time(1000)
     assert client.heard() == []
     world.lose(git)

@@ -352,8 +352,10 @@ def test_a_server_that_comes_later_is_told_the_level_after_the_handshake() -> No
     world.client().ask("logging/setLevel", b'{"level":"notice"}')
     git, time = world.open("git"), world.open("time")
     assert git.heard() == []
-    world.do(world.relay.ready, git.link, capabilities={"logging": b"{}"}, now=world.now)
-    world.do(world.relay.ready, time.link, capabilities={}, now=world.now)
+    world.do(world.relay.greet, git.link, capabilities={"logging": b"{}"})
+    world.do(world.relay.ready, git.link, world.now)
+    world.do(world.relay.greet, time.link, capabilities={})
+    world.do(world.relay.ready, time.link, world.now)
     assert [heard.method for heard in git.heard()] == ["notifications/initialized", "logging/setLevel"]
     assert [heard.method for heard in time.heard()] == ["notifications/initialized"]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import anyio
 
+from proxy.errors import Delivered
 from tests.support.client import PATIENCE
 from tests.support.message import Message
 
@@ -17,6 +18,8 @@ class Collector:
         self.ended = False
         self.undeliverable: list[bytes] = []
         """Ids of requests that never left."""
+        self.failures: dict[bytes, tuple[str, Delivered]] = {}
+        """Why requests get no answer, by id, and whether they may have been seen."""
         self.printed: list[str] = []
         """Lines of stderr."""
         self._changed = anyio.Event()
@@ -32,6 +35,10 @@ class Collector:
 
     def undelivered(self, id: bytes, reason: str) -> None:
         self.undeliverable.append(id)
+        self._note()
+
+    def failed(self, id: bytes, reason: str, delivered: Delivered) -> None:
+        self.failures[id] = (reason, delivered)
         self._note()
 
     def __call__(self, line: str) -> None:
@@ -71,6 +78,11 @@ class Collector:
 
         await self.until(look)
         return found[0]
+
+    async def failure(self, id: int) -> tuple[str, Delivered]:
+        """Why a request of this id gets no answer, and whether it may have been seen."""
+        await self.until(lambda: b"%d" % id in self.failures)
+        return self.failures[b"%d" % id]
 
     def _note(self) -> None:
         changed, self._changed = self._changed, anyio.Event()

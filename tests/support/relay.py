@@ -121,7 +121,8 @@ class World:
         """A connection to a server that declares these capabilities, ready for calls."""
         server = self.open(key)
         declared = {name: dump(value) for name, value in capabilities.items()}
-        self.do(self.relay.ready, server.link, capabilities=declared, now=self.now)
+        self.do(self.relay.greet, server.link, capabilities=declared)
+        self.do(self.relay.ready, server.link, self.now)
         assert server.first().method == "notifications/initialized"
         return server
 

@@ -138,6 +138,9 @@ class Connection:
     def agreed(self, protocol: str) -> None:
         self.agreed_on = protocol
 
+    def take_back(self) -> list[int]:
+        return []
+
     async def ended(self) -> ServerError:
         return await self._end.wait()
 

@@ -49,6 +49,12 @@ def test_libraries_chatter_shows_only_when_debugging(level: str, shown: list[str
     assert [line["level"] for line in lines_of(body, level)] == shown
 
 
+def test_what_the_sdk_says_of_a_connection_is_chatter_since_we_say_it_with_the_server() -> None:
+    body = "logging.getLogger('mcp.client.sse').error('odd'); logging.getLogger('mcp.server').error('odd')"
+    assert [line["logger"] for line in lines_of(body)] == ["mcp.server"]
+    assert [line["level"] for line in lines_of(body, "debug")] == ["debug", "error"]
+
+
 def test_an_exception_comes_with_its_traceback_in_the_same_line() -> None:
     (line,) = lines_of("try: 1 / 0\nexcept ZeroDivisionError: log.exception('it failed')")
     assert line["text"] == "it failed"

@@ -184,6 +184,11 @@ def test_a_call_that_we_failed_says_why_and_what_was_asked_for(tmp_path: Path) -
             },
         ),
         (
+            ServerStateChanged("git", "ready", "stopped", "its entry changed"),
+            "info",
+            {"event": "server_state", "server": "git", "old": "ready", "new": "stopped", "reason": "its entry changed"},
+        ),
+        (
             ServerStateChanged("git", "backoff", "failed", "no such command"),
             "error",
             {"event": "server_state", "server": "git", "old": "backoff", "new": "failed", "reason": "no such command"},
@@ -203,7 +208,7 @@ def test_a_call_that_we_failed_says_why_and_what_was_asked_for(tmp_path: Path) -
         ),
         (
             ServerStartFinished("git", "failed", 30.0),
-            "warning",
+            "debug",
             {"event": "server_start", "server": "git", "outcome": "failed", "ms": 30000.0},
         ),
         (
@@ -218,7 +223,7 @@ def test_a_call_that_we_failed_says_why_and_what_was_asked_for(tmp_path: Path) -
         ),
         (
             ServerOutput("git", "stdout", "banner"),
-            "warning",
+            "info",
             {"event": "server_output", "server": "git", "stream": "stdout", "text": "banner"},
         ),
         (Notice("error", "something"), "error", {"event": "notice", "text": "something"}),
@@ -232,6 +237,28 @@ def test_a_call_that_we_failed_says_why_and_what_was_asked_for(tmp_path: Path) -
 def test_each_event_says_what_it_knows(event: Event, level: str, told: dict[str, Any], tmp_path: Path) -> None:
     (line,) = Log(tmp_path, level="debug")(event)
     assert line == {"time": "2026-01-02T03:04:05.678Z", "level": level, **told}
+
+
+def test_a_server_that_stays_away_for_the_same_reason_is_told_of_once_and_again_when_it_was_back(
+    tmp_path: Path,
+) -> None:
+    def backoff(reason: str) -> Event:
+        return ServerStateChanged("git", "starting", "backoff", reason, 0.1)
+
+    log = Log(tmp_path)
+    assert len(log(backoff("it exited"), backoff("it exited"), backoff("it exited"))) == 1
+    assert [line["reason"] for line in log(backoff("no licence"), backoff("no licence"))] == ["no licence"]
+    assert len(log(ServerStateChanged("other", "starting", "backoff", "no licence", 0.1))) == 1
+    given_up = log(ServerStateChanged("git", "starting", "failed", "no licence; it failed too often"))
+    assert [line["level"] for line in given_up] == ["error"]
+    for back in ("ready", "stopped"):
+        log(ServerStateChanged("git", "starting", back))
+        assert [line["level"] for line in log(backoff("no licence"))] == ["warning"]
+
+
+def test_when_debugging_every_start_that_fails_is_told(tmp_path: Path) -> None:
+    again = ServerStateChanged("git", "starting", "backoff", "it exited", 0.1)
+    assert [line["level"] for line in Log(tmp_path, level="debug")(again, again)] == ["warning", "debug"]
 
 
 def test_an_event_that_is_new_to_the_log_is_written_under_its_own_name(tmp_path: Path) -> None:
@@ -320,7 +347,7 @@ def test_twenty_lines_a_second_pass_for_ever(tmp_path: Path) -> None:
 def test_lines_below_the_level_count_for_nothing(tmp_path: Path) -> None:
     log = Log(tmp_path, level="warning")
     assert log(*(output(number) for number in range(1000))) == []
-    assert [line["text"] for line in log(ServerOutput("loud", "stdout", "stray"))] == ["stray"]
+    assert log(Notice("error", "the flood is not told of either")) != []
 
 
 # -- what is never shown

@@ -6,8 +6,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from proxy import wire
 from proxy.errors import ConnectionLost, Hopeless
-from proxy.transports.channel import End, Graces
+from proxy.transports.channel import End, Graces, requests_in
 from tests.support.client import PATIENCE
 
 
@@ -43,3 +44,16 @@ def test_a_hurry_leaves_less_time_than_usual(in_a_hurry: Callable[[Graces], None
     in_a_hurry(hurried)
     assert hurried.quiet + hurried.polite <= limit < usual.quiet + usual.polite
     assert hurried.polite > 0, "a server is always asked before it is killed"
+
+
+def test_requests_are_told_from_what_else_is_sent() -> None:
+    lines = [
+        wire.request(7, "tools/call", b'{"name":"a","arguments":{"text":"{\\"jsonrpc\\":\\"2.0\\",\\"id\\":1"}}'),
+        wire.notification("notifications/cancelled", b'{"requestId":3}'),
+        wire.result(b"4", b"{}"),
+        wire.error(b"5", b"{}"),
+        wire.request(12, "ping"),
+    ]
+    assert requests_in(lines) == [7, 12]
+    assert requests_in([memoryview(b"".join(lines)), lines[0]]) == [7, 12, 7]
+    assert requests_in([]) == []

@@ -123,7 +123,6 @@ async def test_a_child_that_does_not_read_is_told_of_and_again_when_it_has_read(
     child = await start(owner, CAT)
     os.kill(child.pid, signal.SIGSTOP)
     stdin = await child.connect()
-    stdin.set_write_buffer_limits(high=100_000)
     stdin.write(b"x" * 2_000_000)
     assert owner.full == [True]
     stdin.write(b"y\n")

@@ -14,8 +14,9 @@ import pytest
 
 from proxy.errors import ConnectionLost, Hopeless, ServerError, StartFailed
 from proxy.transports.channel import Graces
+from proxy.transports.pipe import CHOKED_FROM
 from proxy.transports.process import Keeper
-from proxy.transports.stdio import CHOKED_FROM, MOST_BUFFERED, Child, _Lines, open_stdio
+from proxy.transports.stdio import MOST_BUFFERED, Child, _Lines, open_stdio
 from tests.support import descriptors
 from tests.support.client import PATIENCE
 from tests.support.collector import Collector
@@ -181,8 +182,8 @@ async def test_a_command_that_is_not_there_is_hopeless(heard: Collector) -> None
 async def test_a_command_that_may_not_be_executed_is_hopeless(heard: Collector, tmp_path: Path) -> None:
     plain = tmp_path / "server"
     plain.write_text("#!/bin/sh\n")
-    for command in (plain, tmp_path):
-        with pytest.raises(Hopeless, match="may not be executed"):
+    for command, why in ((plain, "may not be executed"), (tmp_path, "is a directory")):
+        with pytest.raises(Hopeless, match=why):
             async with opened([str(command)], heard):
                 pass
 
@@ -282,7 +283,9 @@ async def test_a_child_that_does_not_read_is_given_up_before_it_eats_the_memory(
             "Error: no module 'x'",
         ),
         (["fatal: no licence", "bye"], "fatal: no licence"),
-        (["word " * 100], ("word " * 100)[:300]),
+        (["Error:", "\tno licence", "bye"], "Error: no licence"),
+        (["word " * 100], ("word " * 100)[:299] + "…"),
+        (["\x1b[31mError:\x1b[0m\tin   red\r"], "Error: in red"),
     ],
 )
 async def test_the_line_that_says_most_is_given_as_its_last_words(
@@ -396,6 +399,7 @@ async def test_hundred_children_leave_no_descriptor_behind(heard: Collector) -> 
 OWNER = """
 import anyio, os, sys
 from proxy.transports.channel import Graces
+from proxy.transports.pipe import CHOKED_FROM
 from proxy.transports.process import Keeper
 from proxy.transports.stdio import open_stdio
 
@@ -486,3 +490,28 @@ async def test_a_child_that_has_ended_takes_no_more_and_says_so_before_its_end_i
         child.begin_end()
         await end_of(child)
         assert set(told) == {True}
+
+
+async def test_what_had_not_left_for_a_child_that_was_killed_is_taken_back(heard: Collector) -> None:
+    request = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"%b"}}\n'
+    async with stopped(heard) as (child, pid, _):
+        child.write(request % (1, b"x"))
+        child.write(request % (2, b"x" * 1_000_000))
+        child.write(b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}\n')
+        child.write(request % (3, b"x"))
+        os.kill(pid, signal.SIGKILL)
+        await end_of(child)
+        assert child.take_back() == [2, 3]
+
+
+async def test_what_is_taken_back_never_reaches_the_child(heard: Collector) -> None:
+    async with stopped(heard) as (child, pid, _):
+        child.write(b"first\n")
+        child.write(b"x" * 1_000_000 + b"\n")
+        assert child.take_back() == []
+        child.write(b"last\n")
+        os.kill(pid, signal.SIGCONT)
+        await end_of(child)
+    assert b"first\n" in heard.bytes
+    assert not heard.bytes.endswith(b"\n")
+    assert b"last" not in heard.bytes

@@ -1,0 +1,166 @@
+"""What servers listed, as they listed it: so that the next session has its lists without starting anything.
+
+There is a file for each server and each kind of client: servers may list other tools for a client that can do other
+things. The server is told by a hash over all that makes it what it is, its credentials among them; these are in no
+other form in the file or its name. The rules of the user (prefix, `tools`) are not part of it, nor is its key: what is
+kept is raw, and edited anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from ..config.models import Server
+from ..eras.handshake import Offer, ServerHello
+from ..texts import printable
+from . import files
+
+_KIND: Final = "listing 1"
+_FOLDER: Final = "listings"
+_MOST_FILES: Final = 2000
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What is remembered of a server: its answer to `initialize`, and its raw listings by kind.
+
+    `saved` is Unix time. `offer` is what it had been told of the client.
+    """
+
+    hello: ServerHello
+    listings: Mapping[str, Sequence[Raw]]
+    offer: Offer
+    saved: float
+
+
+class _Record(msgspec.Struct):
+    """A memory as it stands in its file."""
+
+    saved: float
+    offer_protocol: str
+    offer_capabilities: Raw
+    protocol: str
+    capabilities: dict[str, Raw]
+    name: str
+    version: str
+    instructions: str
+    listings: dict[str, list[Raw]]
+
+
+class Listings:
+    """The remembered listings in one state directory. All methods touch the disk, and none raises but where it says."""
+
+    def __init__(self, state: Path, environ: Mapping[str, str]) -> None:
+        self._folder = state / _FOLDER
+        self._environ = environ
+
+    def knows(self, server: Server) -> bool:
+        """Whether anything is remembered of the server, for whatever client."""
+        return next(self._paths(identity(server, self._environ)), None) is not None
+
+    def recall(self, server: Server, offer: Offer) -> Memory | None:
+        """What is remembered of the server for such a client, if anything. Raises ValueError where it is unreadable."""
+        return _read(self._path(server, offer))
+
+    def keep(self, server: Server, memory: Memory) -> None:
+        """Remember it, instead of what was remembered. Raises OSError."""
+        path = self._path(server, memory.offer)
+        files.write(path, _KIND, _encode(memory))
+        files.tidy(path.parent, _MOST_FILES, time.time())
+
+    def all(self, server: Server) -> list[tuple[Memory, int]]:
+        """What is remembered of the server, for each kind of client, with its size in bytes."""
+        found = []
+        for path in self._paths(identity(server, self._environ)):
+            try:
+                memory, size = _read(path), path.stat().st_size
+            except (ValueError, OSError):
+                continue
+            if memory is not None:
+                found.append((memory, size))
+        return sorted(found, key=lambda each: each[0].saved, reverse=True)
+
+    def forget(self, server: Server | None = None) -> int:
+        """Forget a server, or all of them; returns how many files that were. Raises OSError."""
+        paths = list(self._paths(identity(server, self._environ) if server else ""))
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return len(paths)
+
+    def refreshing(self, server: Server, offer: Offer) -> AbstractContextManager[bool]:
+        """Hold the right to refresh this memory: of many proxies one is enough. Raises OSError."""
+        path = self._path(server, offer)
+        return files.alone(path.with_name(f".{path.name}.lock"), wait=False)
+
+    def _path(self, server: Server, offer: Offer) -> Path:
+        material = offer.protocol.encode() + b"\0" + offer.capabilities
+        client = hashlib.sha256(material).hexdigest()[:16]
+        return self._folder / f"{identity(server, self._environ)}-{client}"
+
+    def _paths(self, beginning: str) -> Iterator[Path]:
+        try:
+            paths = sorted(self._folder.iterdir())
+        except OSError:
+            return
+        yield from (path for path in paths if path.name.startswith(beginning) and not path.name.startswith("."))
+
+
+def identity(server: Server, environ: Mapping[str, str]) -> str:
+    """What tells this server from others: a hash over how it is reached, with all variables filled in."""
+    entry = server.entry
+    inherited = [(name, environ.get(name)) for name in sorted(entry.inherit_env)]
+    material = (
+        entry.transport,
+        entry.command,
+        tuple(entry.args),
+        sorted(entry.env.items()),
+        entry.cwd,
+        entry.url,
+        sorted(entry.headers.items()),
+        inherited,
+    )
+    return hashlib.sha256(ascii(material).encode()).hexdigest()[:32]
+
+
+def _read(path: Path) -> Memory | None:
+    body = files.read(path, _KIND)
+    if body is None:
+        return None
+    try:
+        record = msgspec.json.decode(body, type=_Record)
+    except msgspec.DecodeError as problem:
+        raise ValueError(str(problem)) from None
+    hello = ServerHello(
+        record.protocol,
+        {name: bytes(value) for name, value in record.capabilities.items()},
+        record.name,
+        record.version,
+        record.instructions,
+    )
+    offer = Offer(record.offer_protocol, bytes(record.offer_capabilities))
+    return Memory(hello, record.listings, offer, record.saved)
+
+
+def _encode(memory: Memory) -> bytes:
+    hello = memory.hello
+    return msgspec.json.encode(
+        _Record(
+            saved=memory.saved,
+            offer_protocol=memory.offer.protocol,
+            offer_capabilities=Raw(memory.offer.capabilities),
+            protocol=hello.protocol,
+            # Half a character, which only a name of no specification can hold, is in no file.
+            capabilities={printable(name): Raw(value) for name, value in hello.capabilities.items()},
+            name=hello.name,
+            version=hello.version,
+            instructions=hello.instructions,
+            listings={kind: list(items) for kind, items in memory.listings.items()},
+        )
+    )

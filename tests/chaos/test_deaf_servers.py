@@ -1,0 +1,82 @@
+"""Servers that are there and do not listen: what has left is told from what has not, and nothing waits for ever."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.test_habits import behaving
+from tests.support.manifold import Manifold, running, write_config
+from tests.support.processes import eventually, marked, new_mark, nothing_left
+
+FITS = 900_000
+TOO_LONG = 3_000_000
+"""Bytes: both more than a pipe holds, and only the first is kept to be sent again."""
+
+
+class Deaf:
+    """A proxy with one server, `deaf`, which reads nothing more after a call of `misbehave`."""
+
+    def __init__(self, hub: Manifold, journal: Path, mark: dict[str, str]) -> None:
+        self.hub = hub
+        self._journal = journal
+        self._mark = mark
+
+    def call(self, nonce: str, tool: str = "note", padding: int = 0) -> bytes:
+        return self.hub.start_call(f"deaf__{tool}", {"nonce": nonce, "padding": "x" * padding})
+
+    def done(self, nonce: str) -> int:
+        """How often the journal has this call."""
+        return self._journal.read_text().splitlines().count(nonce) if self._journal.exists() else 0
+
+    def stop_reading(self) -> bytes:
+        """From here on it does not."""
+        id = self.call("hangs", "misbehave")
+        eventually(lambda: self.done("hangs") == 1, "the server never got its call")
+        return id
+
+    def flush(self) -> None:
+        """What was sent before has been handled by now, and is as far on its way as it gets."""
+        self.hub.request("ping")
+
+    @property
+    def pid(self) -> int:
+        [pid] = marked(self._mark)
+        return pid
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def deaf(folder: Path, **settings: Any) -> Iterator[Deaf]:
+    journal, mark = folder / "journal", new_mark()
+    entry = {**behaving("stops-to-read", journal, env=mark), **settings}
+    with nothing_left(mark), running(write_config(folder, {"deaf": entry})) as hub:
+        yield Deaf(hub, journal, mark)
+
+
+def test_a_call_that_had_not_left_when_its_server_died_is_sent_once_more(tmp_path: Path) -> None:
+    with deaf(tmp_path) as server:
+        hangs = server.stop_reading()
+        waits = server.call("waits", padding=FITS)
+        server.flush()
+        server.kill()
+        assert server.hub.wait(hangs).error["data"]["delivered"] == "maybe"
+        assert server.hub.wait(waits).result["content"][0]["text"] == "waits"
+        assert server.done("waits") == 1
+        assert server.done("hangs") == 1
+
+
+def test_a_call_that_had_not_left_and_is_too_long_to_be_kept_was_not_delivered(tmp_path: Path) -> None:
+    with deaf(tmp_path) as server:
+        server.stop_reading()
+        waits = server.call("waits", padding=TOO_LONG)
+        server.flush()
+        server.kill()
+        error = server.hub.wait(waits).error
+        assert error["data"] == {"origin": "mcp-manifold", "server": "deaf", "delivered": "no"}
+        assert server.hub.call("deaf__note", {"nonce": "next"}).result["content"][0]["text"] == "next"
+        assert server.done("waits") == 0
