@@ -29,6 +29,7 @@ from .relay import Relay
 from .reload import Reloader
 from .store.given import GivenNames
 from .store.listings import Listings
+from .store.unkept import UnkeptListings, UnkeptNames, why_unkept
 from .telemetry.redact import Redactor
 from .transports.channel import Graces
 from .transports.connect import Connector
@@ -63,8 +64,12 @@ class Hub:
         self.connector = Connector(environ, self.graces)
         self.redactor = Redactor(secrets(config))
         state = state_directory(proxy)
-        self.listings = Listings(state, environ)
-        names = GivenNames(state, config.path)
+        unkept = why_unkept(state)
+        if unkept:
+            text = f"nothing can be remembered for the next session in {state} (`stateDir`): {unkept}"
+            self.bus(Notice("warning", text))
+        self.listings = (UnkeptListings if unkept else Listings)(state, environ)
+        names = (UnkeptNames if unkept else GivenNames)(state, config.path)
         given = self._given(names)
         self.fleet = Fleet(
             config,
@@ -129,6 +134,7 @@ async def _serve(hub: Hub, front: StdioFront, signals: AsyncIterator[signal.Sign
         async with hub.servers():
             tasks.start_soon(_start_the_rest, hub, telemetry)
             await front.serve()
+            hub.graces.conclude()
         tasks.cancel_scope.cancel()
 
 

@@ -270,7 +270,9 @@ class Fleet:
         progress, self._progress = self._progress, anyio.Event()
         progress.set()
         waiting = {
-            one.key for one in self.supervisors if one.key in self._held_for and not (one.surveyed or one.problem)
+            one.key
+            for one in self.supervisors
+            if one.key in self._held_for and not (one.surveyed or one.problem or one.sleeps)
         }
         if waiting:
             return

@@ -71,7 +71,7 @@ class Inventory:
     def recall(self, hello: ServerHello, listings: Mapping[str, Sequence[Raw]]) -> None:
         """Know what was remembered of it, as if the server had just said it."""
         self.hello = hello
-        self.listings = {}
+        self.listings, self.counts = {}, {}
         for kind, items in listings.items():
             if kind in KINDS:
                 self.counts[kind] = len(items)

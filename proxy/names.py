@@ -130,7 +130,8 @@ class Namer:
         if free and self._is_sound(plain) and not (self._foreign and plain.startswith(self._foreign)):
             return plain
         name = self._hashed(wanted or tool, tool)
-        while name in taken:  # a tool whose own name looks like our hash: one more round
+        # A tool whose own name looks like our hash: one more round.
+        while name in taken or self._given.is_anothers(kind, name, self._server):
             tool = f"{tool}\0"
             name = self._hashed(wanted or tool, tool)
         return name

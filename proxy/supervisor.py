@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 
 from .catalogue import KINDS
 from .config.models import Server
@@ -75,7 +76,7 @@ class Supervisor:
         self._redact = redact
         self._survey = Survey(server, inventory, remembered, emit, changed)
         self._learned = anyio.Event()
-        """Set when all that it lists has been read, and is remembered."""
+        """Set when all that it lists has been read, and is remembered, or there is nothing to wait for any more."""
         self._link: Link | None = None
         self._printed = Printed(server.key, emit, redact)
         self._wake = anyio.Event()
@@ -94,9 +95,15 @@ class Supervisor:
         """Whether it is started only when somebody needs it, if its lists are known."""
         return self.remembered is not None and self.remembered.is_of_use and self.server.entry.start == "lazy"
 
+    @property
+    def sleeps(self) -> bool:
+        """Whether it does not run, since what it lists is known and nobody needs it."""
+        return self.lifecycle.state == "idle" and self._pump.relay.targets[self.key].wake is not None
+
     def disconnect(self, why: str) -> None:
         """Let go of its connection, before `run` is cancelled: calls in flight fail, and say `why`."""
         self.stopping = why
+        self._learned.set()
         self._move("stop", why)
         if self._link is not None:
             self._pump.do(self._pump.relay.close_link, self._link, why, self._pump.now())
@@ -118,7 +125,7 @@ class Supervisor:
         memory = self.remembered.recall(offer)
         if memory is None:
             self.inventory.settled.clear()
-            self._errand = LINGER
+            self._errand, self._is_woken = LINGER, False
             self._wake.set()
             return
         self.inventory.recall(memory.hello, memory.listings)
@@ -151,28 +158,31 @@ class Supervisor:
 
     async def _until_needed(self) -> None:
         """Wait until there is a reason to start it; it is idle."""
-        if not self.is_lazy or self.remembered is None:
-            return
-        if self.remembered.offer is None:
-            if not self.remembered.may_be:
-                self._errand = LINGER
+        remembered = self.remembered
+        if self._pump.relay.targets[self.key].wake is None:  # it was not put to sleep yet
+            if not self.is_lazy or remembered is None:
                 return
-            await self._offer()  # and with it comes what is remembered
+            if remembered.offer is None:
+                if not remembered.may_be:
+                    self._errand = LINGER
+                    return
+                await self._offer()  # and with it comes what is remembered
         await self._wake.wait()
-        self._is_woken = self.remembered.saved is not None
+        self._is_woken = remembered is not None and remembered.saved is not None
 
     async def _until_unneeded(self, link: Link) -> ServerError:
         """Wait until nobody has needed it for so long that it may sleep, and let it."""
         await self._learned.wait()
         while True:
-            idle_stop = self.server.entry.idle_stop
+            await anyio.lowlevel.checkpoint_if_cancelled()  # it may have been stopped in the same moment
+            idle_stop = self.server.entry.idle_stop or float("inf")
             errand = self._errand if link.used is None and self.is_lazy else None
-            allowed = errand if errand is not None else (idle_stop or float("inf"))
+            allowed = errand if errand is not None else idle_stop
             since = self._pump.relay.idle_since(link, self._pump.now())
             left = max(allowed, _BUSY) if since is None else since + allowed - self._pump.now()
             if left <= 0:
                 break
-            await anyio.sleep(left)
+            await anyio.sleep(min(left, max(idle_stop, _BUSY)))  # a call may have come, and then less is allowed
         why = "its lists have been read" if errand is not None else f"nobody has needed it for {allowed:g} s"
         self._move("sleep", why)
         self._sleep()
@@ -186,11 +196,13 @@ class Supervisor:
         while self.lifecycle.state not in ("failed", "stopped"):
             if self.lifecycle.state == "idle":
                 await self._until_needed()
+            await anyio.lowlevel.checkpoint_if_cancelled()  # it may have been stopped in the same moment
             self._move("start")
             self._pump.relay.starts(self.key, self._pump.now())
             await self._live()
             if self.lifecycle.delay is not None:
                 await anyio.sleep(self.lifecycle.delay)
+                await anyio.lowlevel.checkpoint_if_cancelled()
                 if self._is_woken and not self._pump.relay.targets[self.key].parked:
                     self._move("sleep", self.problem)
                     self._sleep()
@@ -226,6 +238,7 @@ class Supervisor:
         link.listed = self._survey.announce
         nonsense = Nonsense(link)
         link.noise = partial(self._noise, nonsense)
+        link.hung = lambda why: nonsense.end.note(ConnectionLost(self.key, why))
         reason: ServerError | None = None
 
         def close() -> None:
@@ -351,8 +364,8 @@ class Supervisor:
         """A connection ended or never came to be: plan the next one, or give up."""
         if self.lifecycle.state == "stopped":
             return  # in the very moment in which it ended; who stopped it has seen to the rest
-        if self._is_woken and trigger == "lost":
-            trigger = "unreachable"  # tried whenever somebody needs it, ever more seldom
+        if self._is_woken:
+            trigger = "unreachable"  # tried whenever somebody needs it, ever more seldom: it may have been mended
         # A server's last words may hold what it was configured with, and this goes to clients and tables.
         self.problem = self._redact(problem.reason)
         reason = self._move(trigger, self.problem)
@@ -362,6 +375,7 @@ class Supervisor:
             self._pump.relay.away, self.key, reason, coming=coming, now=now, next_start=again, tell=self._is_woken
         )
         self.attempted = True
+        self._learned.set()
         self.inventory.settled.update(KINDS)
         self._changed()
 

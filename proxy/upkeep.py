@@ -52,7 +52,7 @@ class Upkeep:
             await self._refresh()
 
     async def _keep_names(self) -> None:
-        saved = self._given.changes
+        saved = 0  # what was given before this began, when the first client came, is to be saved, too
         while True:
             while self._given.changes == saved:
                 await self._fleet.progress()

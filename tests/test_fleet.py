@@ -394,7 +394,7 @@ async def test_a_call_that_waits_for_a_server_fails_when_that_is_removed() -> No
             began = stage.pump.now()
             apply(fleet, [A, B], [A])
         assert stage.pump.now() - began < 1
-        assert slow.last.closed
+        await slow.until(lambda: slow.last.closed)
         assert await listed(client) == ["a__t"]
 
 

@@ -74,6 +74,10 @@ def test_the_table_is_what_the_design_says() -> None:
     assert {state for state, trigger in TABLE if trigger == "unreachable"} == {"starting", "ready"}
     assert {state for state, trigger in TABLE if trigger == "stop"} == set(STATES) - {"stopped"}
     assert {TABLE[key] for key in TABLE if key[1] == "hopeless"} == {"failed"}
+    assert {key: TABLE[key] for key in TABLE if key[1] == "sleep"} == {
+        ("ready", "sleep"): "idle",
+        ("backoff", "sleep"): "idle",
+    }
 
 
 @given(
@@ -225,6 +229,57 @@ def test_failures_to_reach_a_server_do_not_count_against_it_when_it_answers() ->
     for _ in range(MOST_STARTS - 1):
         now = fail(life, now)
         assert life.state == "backoff"
+
+
+# Sleep
+
+
+def test_a_server_that_sleeps_and_wakes_very_often_is_not_given_up_for_that() -> None:
+    life, now = Lifecycle(lambda: 1.0), 0.0
+    for _ in range(100):
+        life.apply("start", now)
+        life.apply("ready", now + 0.1)
+        now += 1
+        assert life.apply("sleep", now) == "idle"
+        assert life.delay is None
+    for _ in range(MOST_STARTS - 1):
+        now = fail(life, now)
+        assert life.state == "backoff"
+    assert life.delay == SHORTEST_DELAY * 2 ** (MOST_STARTS - 2), "the first failure has the shortest delay"
+
+
+def test_failures_before_a_sleep_count_still() -> None:
+    life, now = Lifecycle(lambda: 1.0), 0.0
+    for _ in range(MOST_STARTS - 1):
+        now = fail(life, now)
+    for trigger in ("start", "ready", "sleep"):
+        life.apply(trigger, now)
+    fail(life, now)
+    assert life.state == "failed"
+
+
+def test_a_server_that_sleeps_after_a_failed_start_waits_for_nothing_and_keeps_its_distance_when_woken() -> None:
+    life = lifecycle("start", "unreachable", dice=1.0)
+    assert life.apply("sleep", 1.0) == "idle"
+    assert life.delay is None
+    delays: list[float | None] = []
+    for now in range(10, 200, 10):
+        for trigger in ("start", "unreachable"):
+            life.apply(trigger, now)
+        delays.append(life.delay)
+        life.apply("sleep", now)
+    assert delays[:3] == [0.2, 0.4, 0.8]
+    assert delays[-1] == LONGEST_DELAY
+
+
+def test_health_before_a_sleep_is_no_health_of_the_next_start() -> None:
+    life = lifecycle("start", "ready", dice=1.0)
+    life.apply("sleep", HEALTHY_AFTER * 2)
+    life.apply("start", HEALTHY_AFTER * 2)
+    life.apply("lost", HEALTHY_AFTER * 2 + 1)
+    life.apply("start", HEALTHY_AFTER * 2 + 1)
+    life.apply("lost", HEALTHY_AFTER * 2 + 2)
+    assert life.delay == SHORTEST_DELAY * 2
 
 
 def test_it_shows_where_it_stands() -> None:

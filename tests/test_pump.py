@@ -244,8 +244,8 @@ async def test_a_peer_that_is_choked_by_what_it_is_sent_gets_the_rest_when_it_re
     assert [Message.of(line).params["data"] for line in b"".join(client.writes).splitlines()] == ["0", "1", "2"]
 
 
-async def test_a_transport_can_say_that_a_request_never_left() -> None:
-    stage, sent = Stage(), list[bytes]()
+def one_in_flight(stage: Stage, sent: list[bytes]) -> tuple[Link, Client, bytes]:
+    """A connection with a call on it, the client whose call 3 it is, and our id of it."""
     link = ready_server(stage, sent)
     client = Client(stage)
     client.intake.data(INITIALIZE)
@@ -261,8 +261,13 @@ async def test_a_transport_can_say_that_a_request_never_left() -> None:
         now=0.0,
     )
     client.intake.data(b'{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"one__t"}}\n')
-    request = Message.of(sent[-1])
-    stage.pump.server_intake(link).undelivered(request.id or b"", "no connection")
+    return link, client, Message.of(sent[-1]).id or b""
+
+
+async def test_a_transport_can_say_that_a_request_never_left() -> None:
+    stage, sent = Stage(), list[bytes]()
+    link, client, id = one_in_flight(stage, sent)
+    stage.pump.server_intake(link).undelivered(id, "no connection")
     stage.pump.do(stage.relay.close_link, link, "no connection", stage.pump.now())
     assert client.answers() == [b"1"]
     again, resent = stage.relay.open_link("one"), list[bytes]()
@@ -270,3 +275,10 @@ async def test_a_transport_can_say_that_a_request_never_left() -> None:
     stage.pump.do(stage.relay.greet, again, capabilities={})
     stage.pump.do(stage.relay.ready, again, stage.pump.now())
     assert b'"tools/call"' in b"".join(resent)
+
+
+async def test_a_transport_can_say_that_a_request_broke() -> None:
+    stage, sent = Stage(), list[bytes]()
+    link, client, id = one_in_flight(stage, sent)
+    stage.pump.server_intake(link).failed(id, "the connection broke", "maybe")
+    assert client.answers() == [b"1", b"3"]

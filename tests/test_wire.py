@@ -242,7 +242,7 @@ def test_a_broken_line_carries_its_id_to_who_must_be_told() -> None:
         b"\xef\xbb\xbf{}",
         b'{"\xff":1}',
         b'{"method":"\xff"}',
-        b'"\x00a"\x00',
+        b'"\x00a\x00"\x00',
         b"{" * 100_000,
         b'{"a":' * 3000 + b"1" + b"}" * 3000,
         b'{"a":' + HALF + b',"b":' + b"[" * 3000 + b"]" * 3000 + b"}",

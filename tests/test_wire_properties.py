@@ -48,6 +48,7 @@ def test_a_malformed_answer_still_tells_whose_it_is(data: bytes) -> None:
 @many
 @given(choices, st.binary(max_size=40))
 @example(data=b"", noise=b"\xef\xbb\xbf{}")
+@example(data=b"", noise=b'"\x00a\x00"\x00')
 def test_any_bytes_are_read_as_a_strict_reader_reads_them_or_refused(data: bytes, noise: bytes) -> None:
     codec.check_message(data)
     codec.check_any_line(noise)

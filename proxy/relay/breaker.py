@@ -2,7 +2,8 @@
 
 Calls in a row that time out or whose connection breaks open it; for a while calls are refused at once then. Afterwards
 the server is asked a `ping`, never a user's tool: an answer closes it, silence keeps it open for longer. A tool's own
-error is an answer like any other.
+error is an answer like any other. A server of which nothing at all is heard over several pings hangs: whoever owns the
+connection is told, to end it and begin anew.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ FAILURES: Final = 5
 SHUT: Final = 10.0
 LONGEST_SHUT: Final = 60.0
 PONG_WITHIN: Final = 5.0
-"""Seconds: open at first, open at most, and for the answer to a ping."""
+"""Seconds: open at first, open at most, and for the answer to a ping; less where a call has less time than that."""
+PINGS: Final = 3
+"""Pings in a row without an answer, and without a word of anything else, after which a server hangs."""
 
 
 class Breakers:
-    """Opens and closes them. The state is with each link: `failures`, `shut_until`, `shut_for` and `probe`."""
+    """Opens and closes them. The state is with each link: from `failures` to `heard_before`."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -30,7 +33,8 @@ class Breakers:
         """A call had no answer in time, or will have none."""
         link.failures += 1
         if link.failures >= FAILURES and not link.shut_until:
-            self._shut(link, SHUT, now)
+            self._listen(link, now)
+            self._shut(link, min(SHUT, 2 * self._patience(link)), now)
 
     def answered(self, link: Link) -> None:
         """It answered a call, so there is no need to ask."""
@@ -39,6 +43,15 @@ class Breakers:
         if link.probe:
             link.abandon(link.probe, tell=False)
             link.probe = 0
+
+    def _patience(self, link: Link) -> float:
+        """Seconds that a call of this server may take."""
+        target = self._state.targets.get(link.server)
+        return target.limits.call if target is not None else float("inf")
+
+    def _listen(self, link: Link, now: float) -> None:
+        """Whatever it says from here on shows that it does not hang."""
+        link.pings, link.silent_since, link.heard_before = 0, now, link.heard
 
     def _shut(self, link: Link, seconds: float, now: float) -> None:
         link.shut_for = min(seconds, LONGEST_SHUT)
@@ -53,12 +66,21 @@ class Breakers:
                 if link.probe:  # it did not answer that, either
                     link.abandon(link.probe, tell=False)
                     link.probe = 0
+                    self._unanswered(link, now)
                     self._shut(link, 2 * link.shut_for, now)
                 else:
                     self._ask(link, now)
             if link.shut_until:
                 wake = min(wake, link.shut_until)
         return wake
+
+    def _unanswered(self, link: Link, now: float) -> None:
+        if link.heard != link.heard_before or link.questions:  # it may well wait for an answer of its own
+            self._listen(link, now)
+            return
+        link.pings += 1
+        if link.pings >= PINGS:
+            link.hung(f"it said nothing for {now - link.silent_since:.0f} s and did not answer {link.pings} pings")
 
     def _ask(self, link: Link, now: float) -> None:
         def done(reply: Reply | None) -> None:
@@ -68,4 +90,4 @@ class Breakers:
                 self.answered(link)
 
         link.probe = link.ask("ping", b"", done)
-        link.shut_until = now + PONG_WITHIN
+        link.shut_until = now + min(PONG_WITHIN, self._patience(link))

@@ -9,6 +9,7 @@ from msgspec import Raw
 from .. import texts, wire
 from ..catalogue import Route
 from ..errors import WireError
+from ..events import CallFinished, Outcome, RequestFinished
 from .methods import Method
 from .peers import Link, Session, Target
 
@@ -104,6 +105,26 @@ class Call:
             return meta
         self.token = bytes(members["progressToken"])
         return wire.close_object({**members, "progressToken": Raw(b"%d" % number)})
+
+    def ended(self, outcome: Outcome, size: int, now: float, server: str = "", reason: str = "") -> RequestFinished:
+        """The fact that it ended, with an answer of so many bytes; `server` is given where no owner was found."""
+        session, route = self.session, self.route
+        owner, own = (route.server, route.own) if route else (server, "")
+        kind = CallFinished if self.method.name == "tools/call" else RequestFinished
+        return kind(
+            session.client,
+            session.label,
+            self.id.decode(errors="replace"),
+            owner,
+            own,
+            outcome,
+            now - self.started,
+            self.bytes_in,
+            size,
+            "" if route else self.name,
+            reason,
+            self.method.name,
+        )
 
     def __repr__(self) -> str:
         return f"<Call {self.id!r} {self.method.name} {bytes(self.key)!r} link={self.link} deadline={self.deadline}>"

@@ -12,7 +12,7 @@ from msgspec import Raw
 from .. import wire
 from ..catalogue import Route
 from ..errors import RESOURCE_NOT_FOUND, Delivered
-from ..events import CallFinished, Outcome, RequestFinished
+from ..events import Outcome
 from . import answers, elicitation, refusals
 from .backlog import PROGRESS
 from .breaker import Breakers
@@ -22,13 +22,13 @@ from .peers import LARGE, Link, Session, Target
 from .queues import Queues
 from .refusals import LONGEST_WAIT, Refusal
 from .results import Results
-from .state import State
+from .state import MOST_IN_ALL, MOST_OF_A_CLIENT, State
 
 MAYBE_OWNER_WAIT: Final = 15.0
 """Seconds after which the next server is asked that may know a URI: one that hangs must not hide the others'."""
 
-MOST_OF_A_CLIENT: Final = 4096
-"""Calls of one client that may run or wait at a time, whatever their servers."""
+MOST_AT_ONCE: Final = 1024 * 1024
+"""Bytes of calls that have waited which are sent in one turn: then it shows whether the server reads them."""
 MOST_REPEATED: Final = 1024 * 1024
 """Bytes of a request up to which it is kept for the case that it has to be sent once more."""
 
@@ -48,10 +48,18 @@ class Calls:
     def begin(self, call: Call, now: float) -> None:
         """Take a new call: send it, park it, or refuse it."""
         call.session.calls[call.id] = call
-        if len(call.session.calls) > MOST_OF_A_CLIENT:
-            self._refuse(call, refusals.too_many(MOST_OF_A_CLIENT), now)
+        if len(call.session.calls) > self._state.share and (refusal := self._too_many(call.session)) is not None:
+            self._refuse(call, refusal, now)
         else:
             self._route(call, now)
+
+    def _too_many(self, session: Session) -> Refusal | None:
+        """It has more calls than its share: whether the others leave it that many."""
+        if len(session.calls) > MOST_OF_A_CLIENT:
+            return refusals.too_many(MOST_OF_A_CLIENT, "of this client")
+        if sum(len(one.calls) for one in self._state.sessions) > MOST_IN_ALL:
+            return refusals.too_many(MOST_IN_ALL, "of all clients")
+        return None
 
     def _route(self, call: Call, now: float) -> None:
         state, method, before = self._state, call.method, None
@@ -62,7 +70,9 @@ class Calls:
             if deadline is None and refusals.is_to_come(state, call):
                 deadline = call.started + LONGEST_WAIT
             if deadline is not None and now < deadline:
-                self._queues.wait_for_name(call, deadline)
+                refusal = self._queues.wait_for_name(call, deadline)
+                if refusal is not None:
+                    self._refuse(call, refusal, now)
                 return
             routes = method.guess(call.session, call.key)
         if not routes:
@@ -113,10 +123,15 @@ class Calls:
 
     def go_on(self, target: Target, now: float) -> None:
         """The server may have room again: send what waits for it, each once, the first one first."""
+        sent = 0
         for call in list(target.parked):
             if target.link is None or target.is_busy:
                 break
+            if sent >= MOST_AT_ONCE:
+                self._state.wake_by(now)
+                break
             if self._queues.leave(call):
+                sent += call.bytes_in
                 self._route(call, now)
 
     def progressed(self, call: Call, now: float) -> None:
@@ -292,8 +307,11 @@ class Calls:
 
     def retry(self, target: Target, now: float) -> None:
         """The target came or is given up: each call that waited for it is sent, refused, or goes on waiting."""
-        for call in self._queues.take(target):
+        came = target.link is not None
+        for call in self._queues.take(target, endless=came):
             self._route(call, now)
+        if came:
+            self.go_on(target, now)
 
     def disappoint(self, target: Target, now: float) -> None:
         """The start that these calls waited for failed: each is told why."""
@@ -328,6 +346,9 @@ class Calls:
                 self._breakers.failed(call.link, now)
         for call in due:
             self._expire(call, now)
+        for target in self._state.targets.values():
+            if target.parked:
+                self.go_on(target, now)
         return wake
 
     def _expire(self, call: Call, now: float) -> None:
@@ -360,27 +381,11 @@ class Calls:
         return None
 
     def _finish(self, call: Call, outcome: Outcome, size: int, now: float, server: str = "", reason: str = "") -> None:
-        session, route, link = call.session, call.route, call.link
+        session, link = call.session, call.link
         session.calls.pop(call.id, None)
         if call.token is not None:
             session.backlog.forget((PROGRESS, call.token))  # there is none after the end
-        owner, own = (route.server, route.own) if route else (server, "")
-        kind = CallFinished if call.method.name == "tools/call" else RequestFinished
-        event = kind(
-            session.client,
-            session.label,
-            call.id.decode(errors="replace"),
-            owner,
-            own,
-            outcome,
-            now - call.started,
-            call.bytes_in,
-            size,
-            "" if route else call.name,
-            reason,
-            call.method.name,
-        )
-        self._state.emit(event)
+        self._state.emit(call.ended(outcome, size, now, server, reason))
         if link is not None:
             link.endless -= call.method.endless
             link.used = now

@@ -216,8 +216,9 @@ def declares(capabilities: Mapping[str, bytes], *path: str) -> bool:
 class Link(Peer):
     """One connection to a server: an id space of ours, and what is in flight in it.
 
-    `listed` and `noise` are set by who owns the link: the first is told that the server announced a changed list
-    (the notification's method), the second of a line that was no message.
+    `listed`, `noise` and `hung` are set by who owns the link: the first is told that the server announced a changed
+    list (the notification's method), the second of a line that was no message, the third why the server is taken to
+    hang.
     """
 
     def __init__(self, dirty: list[Peer], server: str) -> None:
@@ -235,6 +236,9 @@ class Link(Peer):
         self.shut_until = 0.0
         self.shut_for = 0.0
         self.probe = 0
+        self.pings = 0
+        self.silent_since = 0.0
+        self.heard_before = 0
         """The breaker's; see `Breakers`."""
         self.held = 0
         """Bytes of what it asked clients that can't be asked yet."""
@@ -251,6 +255,7 @@ class Link(Peer):
         """Messages that came over this link."""
         self.listed: Callable[[str], None] = _ignore
         self.noise: Callable[[bytes], None] = _nowhere
+        self.hung: Callable[[str], None] = _ignore
         self.take_back: Callable[[], Collection[int]] = tuple
         """Set with `sink`: what is still on its way is not sent any more; returns the ids of such requests of ours."""
         self._next = 0
@@ -291,7 +296,7 @@ def _unheard(reply: Reply | None) -> None:
     """Takes an answer that nobody waits for."""
 
 
-def _ignore(method: str) -> None:
+def _ignore(what: str) -> None:
     """The listener of a link that nobody owns."""
 
 
@@ -343,6 +348,8 @@ class Target:
         self.retired = False
         """It is configured no more, and only its calls in flight still know it."""
         self.parked: dict[Call, None] = {}
+        self.held = 0
+        """Calls that wait for it, and their bytes; see `Queues`."""
         self.received = 0
         self.sent = 0
 

@@ -1,8 +1,12 @@
-"""Where calls wait: for the catalogue to learn a name, for a server to come, or for its turn. All of it is bounded."""
+"""Where calls wait: for the catalogue to learn a name, for a server to come, or for their turn. All of it is bounded.
+
+Bounds in bytes are there for memory's sake, so one call may always wait however long it is: no line is without limit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from . import refusals
 from .call import Call
@@ -10,41 +14,64 @@ from .peers import Target
 from .refusals import LONGEST_WAIT, Refusal
 from .state import State
 
+MOST_HELD: Final = 64 * 1024 * 1024
+"""Bytes of calls that wait for one server."""
+MOST_HELD_IN_ALL: Final = 256 * 1024 * 1024
+"""Bytes of calls that wait for whatever it is."""
+
 
 class Queues:
-    """The calls that wait. Those of one server are with its target, as `parked`, in turn."""
+    """The calls that wait. Those of one server are with its target, as `parked`, in turn; `held` are their bytes."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._unresolved: dict[Call, None] = {}
+        self._held = 0
 
-    def wait_for_name(self, call: Call, deadline: float) -> None:
-        """The catalogue may still learn this name until then."""
-        call.deadline = deadline
-        self._unresolved[call] = None
-        self._state.wake_by(deadline)
+    def wait_for_name(self, call: Call, deadline: float) -> Refusal | None:
+        """The catalogue may still learn this name until then; returns why not, where there is no room to wait."""
+        if self._held and self._held + call.bytes_in > MOST_HELD_IN_ALL:
+            return refusals.heavy(self._held)
+        self._enter(call, self._unresolved, deadline)
+        return None
 
     def wait_for_server(self, call: Call, target: Target, now: float) -> Refusal | None:
         """It is on its way, or has as much to do as it may; returns why not, where there is no room to wait."""
         if len(target.parked) >= target.limits.queued:
             return refusals.overloaded(target, now)
-        call.deadline = call.started + target.limits.call
+        if target.held and target.held + call.bytes_in > MOST_HELD:
+            return refusals.heavy(target.held, target)
+        if self._held and self._held + call.bytes_in > MOST_HELD_IN_ALL:
+            return refusals.heavy(self._held)
+        deadline = call.started + target.limits.call
         if target.wake is None:
-            call.deadline = min(call.deadline, call.since + LONGEST_WAIT)
+            deadline = min(deadline, call.since + LONGEST_WAIT)
         else:
             target.wake()
-        target.parked[call] = None
-        self._state.wake_by(call.deadline)
+        target.held += call.bytes_in
+        self._enter(call, target.parked, deadline)
         return None
+
+    def _enter(self, call: Call, place: dict[Call, None], deadline: float) -> None:
+        call.deadline = deadline
+        place[call] = None
+        self._held += call.bytes_in
+        self._state.wake_by(deadline)
 
     def leave(self, call: Call) -> bool:
         """Take a call out of where it waits; False if it does not."""
-        place = self._unresolved if call.route is None else self._state.targets[call.route.server].parked
-        return place.pop(call, call) is None
+        target = self._state.targets[call.route.server] if call.route is not None else None
+        place = self._unresolved if target is None else target.parked
+        if place.pop(call, call) is not None:
+            return False
+        self._held -= call.bytes_in
+        if target is not None:
+            target.held -= call.bytes_in
+        return True
 
-    def take(self, target: Target) -> Iterator[Call]:
-        """Take out all that wait for this server now, the first one first."""
-        return self._take(target.parked)
+    def take(self, target: Target, *, endless: bool = False) -> Iterator[Call]:
+        """Take out all that wait for this server now, the first one first; or those alone that take nobody's place."""
+        return self._take(call for call in target.parked if call.method.endless or not endless)
 
     def take_unresolved(self) -> Iterator[Call]:
         """Take out all whose names are not known."""

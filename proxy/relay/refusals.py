@@ -122,9 +122,21 @@ def overloaded(target: Target, now: float) -> Refusal:
     return Refusal(SERVER_UNAVAILABLE, message, target.key, retry_after_ms=round(LONGEST_WAIT * 1000))
 
 
-def too_many(most: int) -> Refusal:
-    """One client has more calls under way than anybody could wait for."""
-    message = f"{most} calls of this client run or wait already; try again when some have ended"
+def heavy(held: int, target: Target | None = None) -> Refusal:
+    """Calls that wait already take all the memory that they may, those for this server or those for any."""
+    what = f"server {target.key!r} has" if target is not None else "there are"
+    message = f"{what} {held / (1 << 20):.1f} MiB of calls waiting already; try again later"
+    return Refusal(
+        SERVER_UNAVAILABLE,
+        message,
+        target.key if target is not None else "",
+        retry_after_ms=round(LONGEST_WAIT * 1000),
+    )
+
+
+def too_many(most: int, whose: str) -> Refusal:
+    """There are more calls under way than anybody could wait for."""
+    message = f"{most} calls {whose} run or wait already; try again when some have ended"
     return Refusal(SERVER_UNAVAILABLE, message, retry_after_ms=1000)
 
 

@@ -79,6 +79,7 @@ class Relay:
         """A client connected; `label` is its session's id in telemetry."""
         session = Session(self._state.dirty, label)
         self._state.sessions[session] = None
+        self._state.clients_changed()
         return session
 
     def client_line(self, session: Session, line: bytes, now: float) -> None:
@@ -101,6 +102,7 @@ class Relay:
         session.lists.clear()
         session.batches.clear()
         del self._state.sessions[session]
+        self._state.clients_changed()
         self._tasks.forget(session)
         for server, own in self._subscriptions.forget(session):
             link = self._state.targets[server].link
@@ -171,8 +173,8 @@ class Relay:
     def idle_since(self, link: Link, now: float) -> float | None:
         """Since when nothing has been under way on this connection; None if something is."""
         target = self._state.targets[link.server]
-        busy = link.calls or link.asks or link.questions or link.tasks or target.parked
-        if busy or self._subscriptions.any_of(link.server):
+        busy = link.calls or link.asks or link.questions or target.parked
+        if busy or self._tasks.any_open(link.server) or self._subscriptions.any_of(link.server):
             return None
         return link.since if link.used is None else link.used
 

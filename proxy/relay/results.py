@@ -133,6 +133,7 @@ class Results:
         task = self._task(call)
         if task is None or call.route is None:
             return result
+        task.is_over = True
         end_progress(task)
         shown = self._with_public_uris(call.route.server, result)
         if task.public != task.own and self._tasks.related(wire.open_object(shown)) == task.own:

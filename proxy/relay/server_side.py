@@ -261,6 +261,7 @@ class ServerSide:
             begun = [call.session for call in link.calls.values() if call.augmented]
             task = self._tasks.begin(link.server, own, begun[0]) if begun else None
         if task is not None and isinstance(task.asker, Session):
+            link.used = now
             shown = self._with_task(link, self._tasks.show(task, params))
             task.asker.notify("notifications/tasks/status", wire.close_object(shown), ("status", task.public))
 

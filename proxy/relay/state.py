@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from ..catalogue import Catalogue
 from ..events import Emit
 from .peers import Link, Peer, Session, Target
+
+MOST_OF_A_CLIENT: Final = 4096
+MOST_IN_ALL: Final = 16384
+"""Calls that may run or wait at a time, whatever their servers."""
 
 
 class State:
@@ -27,6 +32,8 @@ class State:
         self.links: dict[Link, None] = {}
         self.dirty: list[Peer] = []
         self.wake_at = float("inf")
+        self.share = MOST_OF_A_CLIENT
+        """Calls that a client may have under way whatever the others do."""
         self.offered: Callable[[], None] = lambda: None
         """Called when a client has said what it can do."""
         self.first_use: Callable[[], None] | None = None
@@ -43,6 +50,10 @@ class State:
         if self._patient_until is None:
             self._patient_until = now + self.list_wait
         return self._patient_until if now < self._patient_until else None
+
+    def clients_changed(self) -> None:
+        """A session began or ended."""
+        self.share = min(MOST_OF_A_CLIENT, MOST_IN_ALL // max(1, len(self.sessions)))
 
     def wake_by(self, deadline: float) -> None:
         """Ask to be called at `deadline` at the latest."""

@@ -23,6 +23,7 @@ RELATED: Final = "io.modelcontextprotocol/related-task"
 MOST_KEPT: Final = 1000
 """Tasks of one holder. The oldest goes first, as its own limits would have it."""
 _ENDED: Final = ("completed", "failed", "cancelled")
+_WITHOUT_RESULT: Final = ("failed", "cancelled")
 
 Holder = str | Session
 Asker = Session | Link
@@ -33,9 +34,10 @@ class Task:
 
     `token` is the progress token of the request that began it, raw, as the asker knows it; the holder's is `number`,
     which `table` knows while there may be progress. `seen` is what the holder said last, as the asker may read it.
+    `is_over` once its result was given, or there will be none.
     """
 
-    __slots__ = ("asker", "holder", "number", "own", "public", "seen", "table", "token")
+    __slots__ = ("asker", "holder", "is_over", "number", "own", "public", "seen", "table", "token")
 
     def __init__(self, holder: Holder, own: str, asker: Asker, public: str) -> None:
         self.holder = holder
@@ -43,6 +45,7 @@ class Task:
         self.asker = asker
         self.public = public
         self.seen = b""
+        self.is_over = False
         self.token: bytes | None = None
         self.number = 0
         self.table: dict[int, Task] | None = None
@@ -92,6 +95,10 @@ class Tasks:
         """The task that its asker knows by this id."""
         return self._asked.get((asker, public)) if public is not None else None
 
+    def any_open(self, holder: Holder) -> bool:
+        """Whether its holder works on any task, or has a result that nobody has fetched yet."""
+        return any(not task.is_over for task in self._held.get(holder, {}).values())
+
     def of(self, asker: Asker) -> list[Task]:
         """All tasks of one asker, in the order in which they came to be."""
         return [task for (whose, _), task in self._asked.items() if whose is asker]
@@ -123,7 +130,9 @@ class Tasks:
         if task.public != task.own:
             shown["taskId"] = wire.encode_text(task.public)
         task.seen = wire.close_object({key: value for key, value in shown.items() if key != "_meta"})
-        if wire.text(members.get("status")) in _ENDED:
+        status = wire.text(members.get("status"))
+        task.is_over |= status in _WITHOUT_RESULT
+        if status in _ENDED:
             end_progress(task)
         return shown
 

@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -41,17 +42,20 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class _Record(msgspec.Struct):
-    """A memory as it stands in its file."""
+    """A memory as it stands in its file. What is raw follows it, in this order; here are the lengths.
+
+    So it comes back as it was, whatever it is: peers write strings that no decoder takes.
+    """
 
     saved: float
-    offer_protocol: str
-    offer_capabilities: Raw
     protocol: str
-    capabilities: dict[str, Raw]
     name: str
     version: str
     instructions: str
-    listings: dict[str, list[Raw]]
+    offer_protocol: str
+    offer_capabilities: int
+    capabilities: dict[str, int]
+    listings: dict[str, list[int]]
 
 
 class Listings:
@@ -133,34 +137,34 @@ def _read(path: Path) -> Memory | None:
     body = files.read(path, _KIND)
     if body is None:
         return None
+    head, _, rest = body.partition(b"\n")
     try:
-        record = msgspec.json.decode(body, type=_Record)
+        record = msgspec.json.decode(head, type=_Record)
     except msgspec.DecodeError as problem:
         raise ValueError(str(problem)) from None
-    hello = ServerHello(
-        record.protocol,
-        {name: bytes(value) for name, value in record.capabilities.items()},
-        record.name,
-        record.version,
-        record.instructions,
-    )
-    offer = Offer(record.offer_protocol, bytes(record.offer_capabilities))
-    return Memory(hello, record.listings, offer, record.saved)
+    raw = BytesIO(rest)
+    offer = Offer(record.offer_protocol, raw.read(record.offer_capabilities))
+    capabilities = {name: raw.read(length) for name, length in record.capabilities.items()}
+    hello = ServerHello(record.protocol, capabilities, record.name, record.version, record.instructions)
+    listings = {kind: [Raw(raw.read(length)) for length in lengths] for kind, lengths in record.listings.items()}
+    return Memory(hello, listings, offer, record.saved)
 
 
 def _encode(memory: Memory) -> bytes:
-    hello = memory.hello
-    return msgspec.json.encode(
-        _Record(
-            saved=memory.saved,
-            offer_protocol=memory.offer.protocol,
-            offer_capabilities=Raw(memory.offer.capabilities),
-            protocol=hello.protocol,
-            # Half a character, which only a name of no specification can hold, is in no file.
-            capabilities={printable(name): Raw(value) for name, value in hello.capabilities.items()},
-            name=hello.name,
-            version=hello.version,
-            instructions=hello.instructions,
-            listings={kind: list(items) for kind, items in memory.listings.items()},
-        )
+    hello, offer = memory.hello, memory.offer
+    # Half a character, which only a name of no specification can hold, is in no file.
+    capabilities = {printable(name): value for name, value in hello.capabilities.items()}
+    listings = {kind: [bytes(item) for item in items] for kind, items in memory.listings.items()}
+    record = _Record(
+        saved=memory.saved,
+        protocol=hello.protocol,
+        name=hello.name,
+        version=hello.version,
+        instructions=hello.instructions,
+        offer_protocol=offer.protocol,
+        offer_capabilities=len(offer.capabilities),
+        capabilities={name: len(value) for name, value in capabilities.items()},
+        listings={kind: [len(item) for item in items] for kind, items in listings.items()},
     )
+    raw = (offer.capabilities, *capabilities.values(), *(item for items in listings.values() for item in items))
+    return b"".join((msgspec.json.encode(record), b"\n", *raw))

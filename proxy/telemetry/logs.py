@@ -22,6 +22,7 @@ from ..events import (
     ClientConnected,
     ClientGone,
     Event,
+    ListingRecalled,
     Notice,
     NotificationsDropped,
     QuestionFinished,
@@ -83,6 +84,7 @@ _NAMES: Final[Mapping[type[Event], str]] = {
     ServerStateChanged: "server_state",
     ServerStartFinished: "server_start",
     CatalogueChanged: "catalogue",
+    ListingRecalled: "recalled",
     ServerOutput: "server_output",
     Notice: "notice",
 }
@@ -262,11 +264,13 @@ def _level(event: Event) -> LogLevel:
     if isinstance(event, ServerStateChanged):
         if event.new == "failed":
             return "error"
-        if event.new in ("ready", "stopped"):
+        if event.new in ("ready", "stopped", "idle"):
             return "info"
         return "warning" if event.reason else "debug"
     if isinstance(event, RequestFinished):
         return "debug"
+    if isinstance(event, ListingRecalled):
+        return "warning" if event.reason else "debug"
     if isinstance(event, NotificationsDropped):
         return "warning"
     if isinstance(event, ServerStartFinished):

@@ -11,6 +11,11 @@ import anyio
 from ..errors import Delivered, ServerError
 from ..relay.peers import Buffer
 
+CHOKED_FROM: Final = 256 * 1024
+"""Bytes that wait for a server from which on it gets no more calls until it has read them."""
+MOST_BUFFERED: Final = 128 * 1024 * 1024
+"""Bytes that may wait for a server that does not read: twice the longest line."""
+
 _REQUEST: Final = re.compile(rb'^\{"jsonrpc":"2\.0","id":(\d+),"method":', re.MULTILINE)
 
 
@@ -98,6 +103,11 @@ class Graces:
     def __init__(self, quiet: float = 2.0, polite: float = 2.0) -> None:
         self.quiet = quiet
         self.polite = polite
+
+    def conclude(self) -> None:
+        """The client is gone, and all that it waited for has ended: nobody should find our servers a second later."""
+        self.quiet = 0.5
+        self.polite = 1.5
 
     def shorten(self) -> None:
         """Nothing is under way that could be lost: a person waits for the command to end."""

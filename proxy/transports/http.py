@@ -38,9 +38,10 @@ from ..errors import (
     refusal,
 )
 from ..relay.peers import Buffer
-from .channel import End, Graces, Intake, nobody
+from .channel import MOST_BUFFERED, End, Graces, Intake, nobody, requests_in
 from .http_client import CONNECT_WITHIN, Client, describe
 from .payloads import Payloads, as_line
+from .uploads import Upload, Uploads
 
 _PROTOCOL_HEADER: Final = "mcp-protocol-version"
 
@@ -76,25 +77,33 @@ class HttpChannel:
         self._closed = False
         self._end = End()
         self._protocol: str | None = None
-        self._queue, self._queued = anyio.create_memory_object_stream[bytes](math.inf)
+        self._uploads = Uploads(self._full)
+        self._queue, self._queued = anyio.create_memory_object_stream[Upload](math.inf)
         self.payloads = Payloads()
         self.payloads.beside = intake.data
         self.gone = anyio.Event()
 
     def write(self, data: Buffer) -> None:
-        """Queue whole lines."""
-        if not (self._end.is_noted or self._closed):
-            for line in bytes(data).split(b"\n"):
-                if line:
-                    self._queue.send_nowait(line)
+        """Queue whole lines; a server that takes none of them is given up at MOST_BUFFERED bytes."""
+        if self._end.is_noted or self._closed:
+            return
+        for line in bytes(data).split(b"\n"):
+            if line:
+                self._queue.send_nowait(self._uploads.add(line))
+        if self._uploads.waiting > MOST_BUFFERED:
+            text = f"it does not take what it is sent ({MOST_BUFFERED >> 20} MiB wait)"
+            self.failed(ConnectionLost(self._server, text))
+
+    def _full(self, full: bool) -> None:
+        self.choked(full)
 
     def agreed(self, protocol: str) -> None:
         """Name the revision in a header from now on, as the specification wants."""
         self._protocol = protocol
 
     def take_back(self) -> list[int]:
-        """Nothing is known of what has left."""
-        return []
+        """Send no more requests; returns the ids of those that have not left to their last byte."""
+        return requests_in(self._uploads.take_back())
 
     async def ended(self) -> ServerError:
         """Wait until the connection is over."""
@@ -162,8 +171,9 @@ class HttpChannel:
     async def _exchange(self, read: Any, write: Any) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._receive, read, tasks.cancel_scope)
-            async for line in self._queued:
-                await write.send(self._wrap(line))
+            async for upload in self._queued:
+                if not upload.is_void:
+                    await write.send(self._wrap(upload))
             tasks.cancel_scope.cancel()
 
     async def _receive(self, read: Any, scope: anyio.CancelScope) -> None:
@@ -174,12 +184,11 @@ class HttpChannel:
                     self._intake.data(line)
         scope.cancel()
 
-    def _wrap(self, line: bytes) -> SessionMessage:
-        """The SDK's form of an outgoing line, with a ticket as payload."""
-        envelope = wire.decode(line)
-        ticket = self.payloads.deposit(line)
+    def _wrap(self, upload: Upload) -> SessionMessage:
+        """The SDK's form of an outgoing message, with a ticket as payload."""
+        ticket = self.payloads.deposit(upload)
         metadata = ClientMessageMetadata(headers={_PROTOCOL_HEADER: self._protocol}) if self._protocol else None
-        return SessionMessage(_model(envelope, ticket), metadata)
+        return SessionMessage(_model(upload, ticket), metadata)
 
     def _unwrap(self, message: JSONRPCMessage) -> bytes:
         """The line that a message of the SDK's stands for, if it stands for one."""
@@ -225,14 +234,12 @@ def _url_problem(url: str) -> str | None:
     return None
 
 
-def _model(envelope: wire.Envelope, ticket: dict[str, str]) -> JSONRPCMessage:
-    if envelope.method:
-        if envelope.id:
-            return JSONRPCRequest(
-                jsonrpc="2.0", id=msgspec.json.decode(envelope.id), method=envelope.method, params=ticket
-            )
-        return JSONRPCNotification(jsonrpc="2.0", method=envelope.method, params=ticket)
-    id = msgspec.json.decode(envelope.id)
-    if envelope.result:
+def _model(upload: Upload, ticket: dict[str, str]) -> JSONRPCMessage:
+    if upload.method and not upload.id:
+        return JSONRPCNotification(jsonrpc="2.0", method=upload.method, params=ticket)
+    id = msgspec.json.decode(upload.id)
+    if upload.method:
+        return JSONRPCRequest(jsonrpc="2.0", id=id, method=upload.method, params=ticket)
+    if upload.is_result:
         return JSONRPCResponse(jsonrpc="2.0", id=id, result=ticket)
     return JSONRPCError(jsonrpc="2.0", id=id, error=ErrorData(code=0, message="", data=ticket))

@@ -11,10 +11,10 @@ from typing import Any, Final, Protocol
 import anyio
 import httpx2
 
-from .. import wire
 from ..errors import ConnectionLost, Delivered, Hopeless, ServerError, Unreachable
 from ..texts import one_line
 from .payloads import Payloads, StrippedEvents, StrippedJson, failure
+from .uploads import Upload
 
 CONNECT_WITHIN: Final = 30.0
 """Seconds for a connection to come about."""
@@ -64,16 +64,18 @@ class Client(httpx2.AsyncClient):
             response = await self._send(request, options)
             _strip(request, response, self._channel.payloads)
             return response
-        await request.aread()  # one that follows a redirect is a stream still
-        raw = self._channel.payloads.withdraw(request.content)
-        if raw is not None:
-            headers = _without_length(request.headers)
-            request = httpx2.Request("POST", request.url, headers=headers, content=raw, extensions=request.extensions)
-        if not self._alone and _is_aside(request.content):
+        if isinstance(request.stream, Upload):  # it follows a redirect
+            return await self._post(request, request.stream, options)
+        upload = self._channel.payloads.withdraw(request.content)
+        assert upload is not None, "the SDK posts what it was given, and each once"
+        headers = request.headers.copy()
+        headers["content-length"] = str(upload.size)
+        request = httpx2.Request("POST", request.url, headers=headers, stream=upload, extensions=request.extensions)
+        if not self._alone and upload.is_aside:
             # The SDK would wait for the answer before it sends anything else, the next call included.
-            self._channel.aside(partial(self._post_aside, request, options))
+            self._channel.aside(partial(self._post_aside, request, upload, options))
             return httpx2.Response(202, request=request)
-        return await self._post(request, options)
+        return await self._post(request, upload, options)
 
     async def _send(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
         try:
@@ -91,16 +93,19 @@ class Client(httpx2.AsyncClient):
         self._look(request, response)
         return response
 
-    async def _post(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
+    async def _post(self, request: httpx2.Request, upload: Upload, options: dict[str, Any]) -> httpx2.Response:
         """Send a message; what goes wrong comes back as its answer, since an exception would end the SDK."""
-        id = _request_id(request)
+        id = upload.request_id
+        redirected = False
         with anyio.CancelScope() as scope:
             self._asking[id] = scope
             try:
                 response = await self._send(request, options)
+                redirected = response.has_redirect_location
             except httpx2.TransportError as problem:
-                return _stand_in(request, describe(problem), "no" if _is_refused(problem) else "maybe")
+                return _stand_in(request, describe(problem), "maybe" if upload.has_left else "no")
             finally:
+                upload.done(redirected=redirected)
                 self._asking.pop(id, None)
         if scope.cancelled_caught:
             return _stand_in(request, "it was cancelled", "maybe")
@@ -116,11 +121,10 @@ class Client(httpx2.AsyncClient):
         self._answering[id] = response
         return response
 
-    async def _post_aside(self, request: httpx2.Request, options: dict[str, Any]) -> None:
-        cancelled = _cancelled_id(request.content)
-        if cancelled is not None:
-            await self._let_go(cancelled)
-        response = await self._post(request, options)
+    async def _post_aside(self, request: httpx2.Request, upload: Upload, options: dict[str, Any]) -> None:
+        if upload.cancels:
+            await self._let_go(upload.cancels)
+        response = await self._post(request, upload, options)
         await response.aclose()
 
     async def _let_go(self, id: bytes) -> None:
@@ -138,7 +142,10 @@ class Client(httpx2.AsyncClient):
             text = f"it wants authentication (HTTP {status}); put valid credentials under `headers` of its entry"
             self._channel.failed(Hopeless(self._server, text))
         elif status == 404 and request.method == "POST" and _SESSION_HEADER in request.headers:
-            self._channel.failed(ConnectionLost(self._server, "it no longer knows the session (HTTP 404)"))
+            reason = "it no longer knows the session (HTTP 404)"
+            if id := _request_id(request):  # which was not even looked at
+                self._channel.undelivered(id, reason)
+            self._channel.failed(ConnectionLost(self._server, reason))
         elif self._alone and status >= 400:
             self._channel.failed(ConnectionLost(self._server, _refusal_of(request, response)))
 
@@ -184,12 +191,6 @@ def _is_caused_by(problem: BaseException | None, kind: type[BaseException]) -> b
     return False
 
 
-def _without_length(headers: httpx2.Headers) -> httpx2.Headers:
-    copy = headers.copy()
-    copy.pop("content-length", None)
-    return copy
-
-
 def _is_json(response: httpx2.Response) -> bool:
     return response.headers.get("content-type", "").lower().startswith("application/json")
 
@@ -228,29 +229,12 @@ def _stand_in(
     return httpx2.Response(status, headers={"content-type": "application/json"}, content=content, request=request)
 
 
-def _is_aside(body: bytes) -> bool:
-    """Whether nothing depends on the answer: notifications but the first, and answers to the server's requests."""
-    envelope = wire.decode(body)
-    return not (envelope.id and envelope.method) and envelope.method != "notifications/initialized"
-
-
-def _cancelled_id(body: bytes) -> bytes | None:
-    """The raw id that a `notifications/cancelled` of ours names; None for any other message."""
-    envelope = wire.decode(body)
-    if envelope.method != "notifications/cancelled":
-        return None
-    return bytes(wire.open_object(envelope.params)["requestId"])
-
-
 def _request_id(request: httpx2.Request) -> bytes:
     """The raw id of the request that an HTTP request carries, b"" if it carries none.
 
     An answer of ours carries an id too, which the server chose: it may be that of a request of ours by chance.
     """
-    if request.method != "POST":
-        return b""
-    envelope = wire.decode(request.content)
-    return bytes(envelope.id) if envelope.method else b""
+    return request.stream.request_id if isinstance(request.stream, Upload) else b""
 
 
 def _refusal_of(request: httpx2.Request, response: httpx2.Response) -> str:

@@ -19,7 +19,8 @@ import anyio
 
 from ..relay.peers import Buffer
 from . import process
-from .pipe import CHOKED_FROM, Pipe, Stdin
+from .channel import CHOKED_FROM
+from .pipe import Pipe, Stdin
 
 
 class Owner(Protocol):

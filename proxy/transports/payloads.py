@@ -19,6 +19,7 @@ from msgspec import Raw
 
 from .. import wire
 from ..errors import SERVER_UNAVAILABLE, Delivered, WireError
+from .uploads import Upload
 
 TICKET: Final = "mcp-manifold"
 _NO_MESSAGE: Final = "its answer is no JSON-RPC message"
@@ -30,18 +31,18 @@ class Payloads:
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._outgoing: dict[str, bytes] = {}
+        self._outgoing: dict[str, Upload] = {}
         self._incoming: dict[str, wire.Envelope] = {}
         self.beside: Callable[[bytes], None] = lambda line: None
         """Takes a line that reaches us past the SDK."""
 
-    def deposit(self, line: bytes) -> dict[str, str]:
+    def deposit(self, upload: Upload) -> dict[str, str]:
         """Keep an outgoing message; the ticket stands in for its payload."""
         number = str(next(self._numbers))
-        self._outgoing[number] = line
+        self._outgoing[number] = upload
         return {TICKET: number}
 
-    def withdraw(self, body: bytes) -> bytes | None:
+    def withdraw(self, body: bytes) -> Upload | None:
         """The message that the ticket in an outgoing body stands for, once; None if there is none."""
         found = _TICKET_IN_BODY.search(body)
         return self._outgoing.pop(found.group(1).decode(), None) if found else None
@@ -101,7 +102,7 @@ def as_line(message: bytes) -> bytes:
 
 
 def failure(id: bytes, text: str, delivered: Delivered, *, answered: bool = False) -> bytes:
-    """A body that fails request `id` (raw), in place of an answer that can't be had, or `answered` but can't be used."""
+    """A body that fails request `id` (raw), in place of an answer that did not come, or (`answered`) is of no use."""
     data = {"delivered": delivered, "answered": answered}
     error = {"code": SERVER_UNAVAILABLE, "message": text, "data": data}
     return wire.error(id, wire.encode(error))

@@ -13,9 +13,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from ..relay.peers import Buffer
-
-CHOKED_FROM: Final = 256 * 1024
-"""Bytes that wait for a child from which on it gets no more calls until it has read them."""
+from .channel import CHOKED_FROM
 
 _AT_ONCE: Final = 64
 """Pieces in one write."""

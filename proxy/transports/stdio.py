@@ -15,12 +15,9 @@ from ..errors import ConnectionLost, Hopeless, ServerError
 from ..relay.peers import Buffer
 from ..texts import one_line
 from . import mistakes, process
-from .channel import End, Graces, Intake, Output, nobody, requests_in
+from .channel import MOST_BUFFERED, End, Graces, Intake, Output, nobody, requests_in
 from .launch import launch
 from .pipe import Stdin
-
-MOST_BUFFERED: Final = 64 * 1024 * 1024
-"""Bytes that may wait for a child that does not read its stdin."""
 
 _FAREWELL: Final = 1024 * 1024
 """Bytes that a child may print after it was told to end; one that goes on is cut off, or reading would never stop."""

@@ -14,6 +14,8 @@ from tests.support.processes import eventually, marked, new_mark, nothing_left
 FITS = 900_000
 TOO_LONG = 3_000_000
 """Bytes: both more than a pipe holds, and only the first is kept to be sent again."""
+LONG = 30 * 1024 * 1024
+"""Two of these may wait for a server."""
 
 
 class Deaf:
@@ -80,3 +82,23 @@ def test_a_call_that_had_not_left_and_is_too_long_to_be_kept_was_not_delivered(t
         assert error["data"] == {"origin": "mcp-manifold", "server": "deaf", "delivered": "no"}
         assert server.hub.call("deaf__note", {"nonce": "next"}).result["content"][0]["text"] == "next"
         assert server.done("waits") == 0
+
+
+def test_calls_that_wait_for_a_deaf_server_take_a_bounded_part_of_the_memory(tmp_path: Path) -> None:
+    with deaf(tmp_path) as server:
+        server.stop_reading()
+        ids = [server.call(f"waits {number}", padding=LONG) for number in range(6)]
+        server.flush()
+        refused = [message for message in server.hub.messages if message.id in ids]
+        assert len(refused) == 3, "one is on its way, and two wait"
+        for message in refused:
+            assert "MiB of calls waiting" in message.error["message"]
+            assert message.error["data"]["delivered"] == "no"
+            assert message.error["data"]["retryAfterMs"] > 0
+        assert peak(server.hub.pid) < 10 * LONG
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process ever had, in bytes."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024

@@ -86,7 +86,7 @@ ENTRIES = [
     Case("no-such-command", DOWN, "'no-such-command' was not found", settings={"command": "no-such-command"}),
     Case("no-such-path", DOWN, "'/no/such/path' was not found", settings={"command": "/no/such/path"}),
     Case("not-executable", DOWN, "may not be executed", settings={"command": __file__}),
-    Case("a-directory", DOWN, "may not be executed", settings={"command": str(Path(__file__).parent)}),
+    Case("a-directory", DOWN, "is a directory, not a program", settings={"command": str(Path(__file__).parent)}),
     Case("no-such-folder", DOWN, "working directory '/no/such' does not exist", settings={"cwd": "/no/such"}),
 ]
 

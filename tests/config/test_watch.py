@@ -118,6 +118,7 @@ async def told(path: Path, *, watching: Path | None = None) -> AsyncIterator[lis
             yield seen
             await one.wait()
             tasks.cancel_scope.cancel()
+    await until_nothing_is_watched()  # or the next test would take this watcher for its own
 
 
 async def seen_beside(other: Path, change: Callable[[], object]) -> str:
@@ -433,7 +434,7 @@ def no_descriptor_left() -> Iterator[None]:
         os.close(taken)
 
 
-async def test_cancelling_ends_it_and_its_threads(tmp_path: Path) -> None:
+async def test_cancelling_ends_it_at_once_and_its_thread_in_time(tmp_path: Path) -> None:
     path = place(tmp_path, "config.json", "old")
     changes = changes_of(path)
     with anyio.fail_after(PATIENCE):
@@ -441,7 +442,6 @@ async def test_cancelling_ends_it_and_its_threads(tmp_path: Path) -> None:
             tasks.start_soon(anext, changes)
             await until_watching(tmp_path)
             tasks.cancel_scope.cancel()
-        assert watching_threads() == []
         with pytest.raises(StopAsyncIteration):
             await anext(changes)
     await until_nothing_is_watched()

@@ -10,7 +10,7 @@ from msgspec import Raw
 from proxy import wire
 from proxy.errors import InvalidMessage, ParseError, WireError
 from tests.support import strict_json
-from tests.support.choices import NAMES, SPACES, Choices, cut, damaged, number, object_, string, value
+from tests.support.choices import DAMAGES, NAMES, NUMBERS, SPACES, Choices, cut, damaged, number, object_, string, value
 from tests.support.strict_json import NotJson, Text, is_integer, is_string, unquote
 
 HALF = rb'"\ud800"'
@@ -18,6 +18,20 @@ HALF = rb'"\ud800"'
 
 KEPT_START = 4096
 PIECES = (b"\n", b"\r\n", b"a", b" ", b"\t", b"{}", b"0123456789", b"\xff", b"\x0b", b"", b"ab", b'{"id":1}')
+FRAGMENTS = (
+    *NAMES,
+    *NUMBERS,
+    *DAMAGES,
+    HALF,
+    b"null",
+    b"true",
+    b"NaN",
+    b"-Infinity",
+    b"-",
+    b".5",
+    b"e1",
+    b'"\x00a\x00"\x00',
+)
 Seen = tuple[bytes, str, bytes, bytes, bytes, str]
 
 
@@ -92,10 +106,18 @@ def check_any_line(line: bytes) -> None:
 
 
 def check_message(data: bytes) -> None:
-    """Any object, and any other JSON, with members of every kind: `check_any_line` of it."""
+    """`check_any_line` of a message, of other JSON, and of what is nearly such."""
     choices = Choices(data)
-    members = [(choices.one_of(NAMES), _usual(choices)) for _ in range(choices.below(7))]
-    line = object_(members, choices.one_of(SPACES)) if choices.below(8) else value(choices)
+    kind = choices.below(6)
+    if kind == 0:
+        line = value(choices)
+    elif kind == 1:
+        line = b"".join(choices.one_of(FRAGMENTS) for _ in range(choices.below(8)))
+    elif kind == 2:
+        line = b'{"a":' + b"".join(choices.one_of(FRAGMENTS) for _ in range(choices.below(6))) + b"}"
+    else:
+        members = [(choices.one_of(NAMES), _usual(choices)) for _ in range(choices.below(7))]
+        line = object_(members, choices.one_of(SPACES))
     space = choices.one_of(SPACES)
     check_any_line(space + (damaged(line, choices) if choices.below(3) == 2 else line) + space)
 

@@ -56,6 +56,14 @@ _STEPS = (
     (b"a", b"1" + _CALL, b"x1", b"_a"),
     (b"1" + _request(b"tools/list"), b"1" + _request(b"resources/list", id=b'"1"'), b"a", b"b", b"t\x02"),
     (b"a", b"2[" + _CALL + b"," + _request(b"ping", id=b"2") + b",7]", b"a" + _result(1)),
+    (
+        b"a",
+        b"2[" + _CALL + b"," + _request(b"tools/call", b'{"name":"a__u"}', b"2") + b"]",
+        b"2" + _notification(b"cancelled", b'{"requestId":2}'),
+        b"a" + _result(1),
+    ),
+    (b"1" + _request(b"tools/list"), b"x1", b"a"),
+    (b"a", b"1" + _CALL, b"a" + _request(b"elicitation/create", b'{"mode":"form","message":"m"}'), b"x1"),
     (b"3" + _CALL, b"3" + _INITIALIZE, b"3" + _notification(b"initialized"), b"3" + _request(b"prompts/list")),
     (b"a", b"1" + _request(b"resources/read", _URI), b'a{"jsonrpc":"2.0","id":1,"error":{"code":-32002}}'),
     (
@@ -115,7 +123,7 @@ _OTHERS = (
     b"-a",
     b"t\x05",
 )
-WORDS = tuple(
+WORDS: tuple[bytes, ...] = tuple(
     dict.fromkeys(
         [token for seed in (*LINES, *SCRIPTS) for token in _TOKEN.findall(seed) if len(token) > 1]
         + [word for words in (NAMES, NUMBERS, CHARACTERS, DAMAGES, _OTHERS) for word in words if word]
@@ -129,8 +137,8 @@ def _other_token(data: bytes, random_: random.Random) -> bytes:
     if not tokens:
         return data + random_.choice(WORDS)
     token = random_.choice(tokens)
-    news: tuple[bytes, ...] = (random_.choice(WORDS), random_.choice(WORDS), random_.choice(tokens)[0], b"")
-    return data[: token.start()] + random_.choice(news) + data[token.end() :]
+    new = random_.choice((random_.choice(WORDS), random_.choice(WORDS), bytes(random_.choice(tokens)[0]), b""))
+    return data[: token.start()] + new + data[token.end() :]
 
 
 def _other_value(data: bytes, random_: random.Random) -> bytes:

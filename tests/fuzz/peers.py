@@ -10,13 +10,16 @@ from typing import Any
 from proxy.errors import WireError
 from tests.fuzz.codec import due
 from tests.support import strict_json
-from tests.support.relay import Client, Server, Side, World
+from tests.support.relay import Client, Server, World
 from tests.support.strict_json import NotJson, Text, is_integer, is_string
 
 SOME_STEPS = 60
 BATCHING = "2025-03-26"
 LATEST = "2025-11-25"
 FOREVER = 100_000.0
+DEEPEST = 100
+"""Levels up to which it is plain that a message is taken."""
+
 CLIENTS = {b"1": LATEST, b"2": BATCHING, b"3": ""}
 """The revision of each; that of the last one is for its script to agree on."""
 
@@ -42,10 +45,10 @@ TIMES = (0.0, 1.0, 6.0, 31.0, 61.0, 601.0)
 
 
 class Account:
-    """What one client asked for and what it was answered, by raw id."""
+    """What one peer asked for and what it was answered, by raw id."""
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
+    def __init__(self, side: Client | Server) -> None:
+        self.side = side
         self.asked: Counter[bytes] = Counter()
         self.answered: Counter[bytes] = Counter()
         self.excused: set[bytes] = set()
@@ -53,25 +56,33 @@ class Account:
         self.odd = 0
         """Messages that are no requests, and may be refused under any id."""
 
-    def said(self, line: bytes) -> None:
-        """To be told before the line is sent, since what it means may depend on what came before."""
+    def send(self, line: bytes) -> None:
+        """What a line means may depend on what came before it, so it is looked at first."""
+        self._said(line)
+        self.side.send(line)
+
+    def _said(self, line: bytes) -> None:
         try:
             text = strict_json.read(line)
         except NotJson:
-            # An array with bytes that are no UTF-8 in one element is still taken apart.
-            self.odd += 1 + (line.count(b"{") if line.lstrip().startswith(b"[") else 0)
+            # Several objects behind each other, and an array with an element that is no UTF-8, are taken apart.
+            self.odd += 1 + line.count(b"{")
             return
-        if text.is_array and self.client.session.protocol == BATCHING and text.depth <= 100:
+        if text.is_array and self._may_batch and text.depth <= DEEPEST:
             self.odd += not text.items
             for item in text.items:
                 self._said_one(strict_json.read(item))
         else:
             self._said_one(text)
 
+    @property
+    def _may_batch(self) -> bool:
+        return isinstance(self.side, Server) or self.side.session.protocol == BATCHING
+
     def _said_one(self, text: Text) -> None:
-        read = due(text) if text.depth <= 100 else None
+        read = due(text) if text.depth <= DEEPEST else None
         if read is None or not read[1]:
-            self.odd += 1
+            self.odd += 1 + text.value.count(b"{")
             return
         id, method, params, *_ = read
         if id and id != b"null":
@@ -79,23 +90,27 @@ class Account:
         elif method == "notifications/cancelled" and params.startswith(b"{"):
             self.excused.add(strict_json.read(params).members.get("requestId", b""))
 
-    def heard(self) -> None:
-        """Look at what the client got since the last look."""
-        for line in self.client.lines():
+    def look(self) -> None:
+        """Read what the peer got since the last look: whole messages, or arrays of them."""
+        for line in self.side.lines():
             text = strict_json.read(line)
+            assert text.is_object or (text.is_array and isinstance(self.side, Client)), line
             for one in text.items if text.is_array else (line,):
-                members = strict_json.read(one).members
-                assert members["jsonrpc"] == b'"2.0"', one
-                if "method" in members:
-                    continue
-                assert ("result" in members) != ("error" in members), one
-                id = members["id"]
-                assert is_string(id) or is_integer(id) or id == b"null", one
-                if id != b"null":
-                    self.answered[id] += 1
+                self._heard(one)
+
+    def _heard(self, one: bytes) -> None:
+        members = strict_json.read(one).members
+        assert members["jsonrpc"] == b'"2.0"', one
+        if "method" in members:
+            return
+        assert ("result" in members) != ("error" in members), one
+        id = members["id"]
+        assert is_string(id) or is_integer(id) or id == b"null", one
+        if id != b"null":
+            self.answered[id] += 1
 
     def settle(self) -> None:
-        """Every request was answered once. A request that was cancelled, or broken, at most once."""
+        """Every request was answered once; one that was cancelled at most once."""
         for id, asked in self.asked.items():
             assert id in self.excused or self.answered[id] >= asked, f"{id!r} was asked {asked} times"
         extra = self.answered - self.asked
@@ -107,8 +122,8 @@ class Stage:
 
     def __init__(self) -> None:
         self.world = World("a", "b", page_size=2, call_timeout=30, list_wait=5)
-        self.accounts: dict[bytes, Account] = {}
-        self.servers: dict[bytes, Server] = {}
+        self.clients: dict[bytes, Account] = {}
+        self.servers: dict[bytes, Account] = {}
         self.happenings: dict[bytes, Callable[[bytes], None]] = {
             b"-": self._server_lost,
             b"_": self._server_gone,
@@ -120,9 +135,7 @@ class Stage:
     def step(self, line: bytes) -> None:
         who, said = line[:1], line[1:]
         if who in CLIENTS:
-            account = self._client(who)
-            account.said(said)
-            account.client.send(said)
+            self._client(who).send(said)
         elif who in self.happenings:
             self.happenings[who](said)
         else:
@@ -132,31 +145,34 @@ class Stage:
     def end(self) -> None:
         """Let all time pass, and the servers end: nothing is open then, and nothing was left unanswered."""
         self.world.pass_time(FOREVER)
-        for account in self.accounts.values():
-            # Who asks for the result of a task waits for as long as the task takes.
-            assert all(call.method.endless for call in account.client.session.calls.values())
-        for server in self.servers.values():
-            self.world.lose(server)
         self._look()
-        for account in self.accounts.values():
-            assert not account.client.session.calls
+        for client in self.world.clients:
+            # Who asks for the result of a task waits for as long as the task takes.
+            assert all(call.method.endless for call in client.session.calls.values())
+        for server in list(self.servers):
+            self.servers[server].settle()
+            self._lose(server, coming=False)
+        self._look()
+        for account in self.clients.values():
             account.settle()
-            account.client.leave()
+        for client in self.world.clients:
+            assert not client.session.calls
+            client.leave()
         self.world.pass_time(FOREVER)
         self.world.assert_at_rest()
 
     def _client(self, who: bytes) -> Account:
-        if who not in self.accounts:
+        if who not in self.clients:
             revision = CLIENTS[who]
             label = f"client {len(self.world.clients)}"
             client = self.world.client(label, revision or LATEST, initialized=bool(revision), capabilities=CLIENT)
-            self.accounts[who] = Account(client)
-        return self.accounts[who]
+            self.clients[who] = Account(client)
+        return self.clients[who]
 
-    def _server(self, who: bytes) -> Server:
+    def _server(self, who: bytes) -> Account:
         who = who if who in SERVERS else b"a"
         if who not in self.servers:
-            self.servers[who] = self.world.connect(SERVERS[who], **SERVER)
+            self.servers[who] = Account(self.world.connect(SERVERS[who], **SERVER))
             self._list(who, b"")
         return self.servers[who]
 
@@ -171,16 +187,16 @@ class Stage:
         )
 
     def _server_lost(self, said: bytes) -> None:
-        self._lose(said, coming=True)
+        self._lose(said[:1], coming=True)
 
     def _server_gone(self, said: bytes) -> None:
-        self._lose(said, coming=False)
+        self._lose(said[:1], coming=False)
 
-    def _lose(self, said: bytes, *, coming: bool) -> None:
-        server = self.servers.pop(said[:1], None)
-        if server is not None:
-            self.world.lose(server)
-            self.world.away(server.link.server, coming=coming)
+    def _lose(self, who: bytes, *, coming: bool) -> None:
+        account = self.servers.pop(who, None)
+        if account is not None and isinstance(account.side, Server):
+            self.world.lose(account.side)
+            self.world.away(SERVERS[who], coming=coming)
 
     def _listed_anew(self, said: bytes) -> None:
         if said[:1] in self.servers:
@@ -190,23 +206,13 @@ class Stage:
         self.world.pass_time(TIMES[said[0] % len(TIMES)] if said else 0.0)
 
     def _client_leaves(self, said: bytes) -> None:
-        account = self.accounts.pop(said[:1], None)
-        if account is not None:
-            account.client.leave()
+        account = self.clients.pop(said[:1], None)
+        if account is not None and isinstance(account.side, Client):
+            account.side.leave()
 
     def _look(self) -> None:
-        for account in self.accounts.values():
-            account.heard()
-        for server in self.world.servers:
-            check_said(server)
-
-
-def check_said(side: Side) -> None:
-    """What a peer was told are whole messages."""
-    for line in side.lines():
-        text = strict_json.read(line)
-        assert text.is_object, line
-        assert text.members["jsonrpc"] == b'"2.0"', line
+        for account in (*self.clients.values(), *self.servers.values()):
+            account.look()
 
 
 def check_script(script: bytes) -> None:

@@ -216,7 +216,6 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         for name, place in places.items():
             entries = entries.replace(f"{name}/", f"{place}/")
         config = write_config(folder, json.loads(entries), log={"file": str(log)})
-        check = apart(["check", "--config", config])
         with running(config) as hub:
             wanted = [case.name for case in CASES] + ["banner"]
             heard: list[dict[str, Any]] = []
@@ -227,6 +226,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
 
             eventually(all_are_told, lambda: {*wanted} - {line.get("server") for line in heard})
             assert hub.request("ping").result == {}
+        check = apart(["check", "--config", config])
         yield Told(check, [json.loads(line) for line in log.read_text().splitlines()])
     shutil.rmtree(folder)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.errors import SERVER_UNAVAILABLE
-from proxy.relay.breaker import FAILURES, LONGEST_SHUT, PONG_WITHIN, SHUT
+from proxy.relay.breaker import FAILURES, LONGEST_SHUT, PINGS, PONG_WITHIN, SHUT
 from proxy.relay.peers import Limits
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, call, message
@@ -82,6 +82,34 @@ def test_errors_of_tools_and_servers_are_answers(answer: bytes) -> None:
         client.send(call(b"1", "git__a"))
         git.send(b'{"jsonrpc":"2.0","id":' + (git.one().id or b"") + b"," + answer + b"}")
         client.heard()
+    assert passes(git, client)
+    world.assert_at_rest()
+
+
+def broke(world: World, git: Server, request: Message) -> None:
+    """What it went through broke."""
+    world.do(world.relay.failed, git.link, request.id or b"", "it answered HTTP 503", "maybe", world.now)
+
+
+def test_broken_connections_count_as_time_outs_do() -> None:
+    world, git, client = silent(2)
+    for _ in range(FAILURES - 2):
+        client.send(call(b"1", "git__a"))
+        broke(world, git, git.one())
+        assert "HTTP 503" in client.one().error["message"]
+    assert refused(client) == SHUT * 1000
+    assert git.heard() == []
+
+
+def test_a_ping_that_breaks_is_no_answer() -> None:
+    world, git, client = silent()
+    world.pass_time(SHUT)
+    broke(world, git, pinged(git))
+    assert refused(client) == PONG_WITHIN * 1000
+    world.pass_time(PONG_WITHIN)
+    assert refused(client) == 2 * SHUT * 1000
+    world.pass_time(2 * SHUT)
+    git.answer(pinged(git), b"{}")
     assert passes(git, client)
     world.assert_at_rest()
 
@@ -165,6 +193,96 @@ def test_an_answer_to_a_call_that_still_runs_closes_it_at_once(asked: bool) -> N
     world.pass_time(SHUT)
     git.answer(pinged(git), b"{}")
     assert passes(git, client)
+
+
+def pass_pings(world: World, git: Server, pings: int, answer: bool = False) -> None:
+    """So many pings, the last one answered or not; each is twice as long in coming as the one before."""
+    wait = SHUT
+    for number in range(pings):
+        world.pass_time(wait)
+        ping = pinged(git)
+        if answer and number == pings - 1:
+            git.answer(ping, b"{}")
+        else:
+            world.pass_time(PONG_WITHIN)
+        wait = min(2 * wait, LONGEST_SHUT)
+
+
+def listen(git: Server) -> list[str]:
+    """What is told to whoever owns the connection."""
+    told: list[str] = []
+    git.link.hung = told.append
+    return told
+
+
+def test_a_server_of_which_nothing_is_heard_over_three_pings_hangs() -> None:
+    world, git, _ = silent()
+    told = listen(git)
+    pass_pings(world, git, PINGS - 1)
+    assert told == []
+    world.pass_time(4 * SHUT)
+    pinged(git)
+    assert told == []
+    world.pass_time(PONG_WITHIN)
+    assert told == ["it said nothing for 85 s and did not answer 3 pings"]
+
+
+def test_a_server_that_answers_a_ping_does_not_hang() -> None:
+    world, git, client = silent()
+    told = listen(git)
+    pass_pings(world, git, PINGS, answer=True)
+    assert passes(git, client)
+    leave_unanswered(world, git, client, FAILURES)
+    pass_pings(world, git, PINGS - 1)
+    assert told == [], "what was before does not count"
+
+
+def test_a_server_that_says_anything_at_all_does_not_hang_but_may_later() -> None:
+    world, git, _ = silent()
+    told = listen(git)
+    pass_pings(world, git, PINGS - 1)
+    git.send(message("notifications/tools/list_changed"))
+    world.pass_time(4 * SHUT)
+    pinged(git)
+    world.pass_time(PONG_WITHIN)
+    assert told == []
+    for _ in range(PINGS):
+        world.pass_time(LONGEST_SHUT)
+        pinged(git)
+        world.pass_time(PONG_WITHIN)
+    assert told == ["it said nothing for 195 s and did not answer 3 pings"]
+
+
+def test_a_server_that_waits_for_a_client_itself_does_not_hang() -> None:
+    world = World("git", call_timeout=CALL_TIMEOUT)
+    git, client = world.start("git", "a"), world.client(capabilities={"roots": {}})
+    told = listen(git)
+    question = git.ask("roots/list", client)
+    leave_unanswered_by_another(world, git)
+    pass_pings(world, git, PINGS)
+    assert told == []
+    client.answer(question, b'{"roots":[]}')
+    git.heard()
+
+
+def leave_unanswered_by_another(world: World, git: Server) -> None:
+    """Calls of a client that was asked nothing, so that they have no more time than usual."""
+    leave_unanswered(world, git, world.client("s2"), FAILURES)
+
+
+def test_where_a_call_has_less_time_a_ping_has_no_more() -> None:
+    world = World("git", call_timeout=1.0)
+    git, client = world.start("git", "a"), world.client()
+    told = listen(git)
+    client.send(*(call(b"%d" % number, "git__a") for number in range(FAILURES)))
+    world.pass_time(1.0)
+    client.heard()
+    git.heard()
+    for wait in (2.0, 4.0, 8.0):
+        world.pass_time(wait)
+        pinged(git)
+        world.pass_time(1.0)
+    assert told == ["it said nothing for 17 s and did not answer 3 pings"]
 
 
 def test_what_waits_for_its_turn_is_refused_too() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import INTERNAL_ERROR, INVALID_PARAMS, REQUEST_TIMED_OUT, SERVER_UNAVAILABLE
+from proxy.errors import INTERNAL_ERROR, INVALID_PARAMS, REQUEST_TIMED_OUT, SERVER_UNAVAILABLE, Delivered
 from proxy.events import CallFinished, RequestFinished
 from proxy.relay.breaker import FAILURES
 from proxy.relay.peers import Limits
@@ -1139,6 +1139,67 @@ def test_what_may_have_been_done_is_sent_again_only_where_hints_are_trusted_and_
     assert client.one().error["data"]["delivered"] == "maybe"
     assert world.connect("git").heard() == []
     world.assert_at_rest()
+
+
+# What breaks on its way, while the connection goes on
+
+
+def broke(world: World, server: Server, request: Message, delivered: Delivered = "maybe") -> None:
+    """The transport says that there will be no answer."""
+    world.do(world.relay.failed, server.link, request.id or b"", "it answered HTTP 502", delivered, world.now)
+
+
+def test_a_call_that_breaks_fails_with_its_reason_and_no_other_does() -> None:
+    world, git, client = limited()
+    start_calls(client, 2)
+    first, second = git.requests("tools/call")
+    broke(world, git, first)
+    answer = client.one()
+    assert answer.id == b"0"
+    assert "'git': it answered HTTP 502" in answer.error["message"]
+    assert answer.error["data"] == {"origin": "mcp-manifold", "server": "git", "delivered": "maybe"}
+    git.answer(second)
+    assert client.one().id == b"1"
+    git.answer(first)
+    assert client.heard() == [], "it has ended"
+    assert world.outcomes == ["error", "ok"]
+    world.assert_at_rest()
+
+
+def test_a_call_that_broke_before_it_had_left_is_sent_once_more_at_once() -> None:
+    world, git, client = limited()
+    start_calls(client, 1)
+    broke(world, git, git.one(), "no")
+    again = git.one()
+    assert arguments_of([again]) == [0]
+    broke(world, git, again, "no")
+    assert client.one().error["data"] == {**REFUSED, "server": "git"}
+    assert git.heard() == []
+    world.assert_at_rest()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize(("hints", "harmless"), HARMLESS)
+def test_a_call_that_broke_is_sent_once_more_only_where_hints_are_trusted_and_say_that_it_does_no_harm(
+    hints: bytes, harmless: bool, trusted: bool
+) -> None:
+    world, git, client = limited(repeats=trusted)
+    world.list_more("git", tools=[b'{"name":"a","inputSchema":{"type":"object"},"annotations":' + hints + b"}"])
+    start_calls(client, 1)
+    broke(world, git, git.one())
+    if trusted and harmless:
+        assert client.heard() == []
+        broke(world, git, git.one(), "no")
+    assert client.one().error["data"]["delivered"] == "maybe"
+    assert git.heard() == []
+    world.assert_at_rest()
+
+
+def test_room_is_made_by_a_call_that_breaks() -> None:
+    world, git, client = limited(running=1)
+    start_calls(client, 2)
+    broke(world, git, git.one())
+    assert arguments_of(git.requests("tools/call")) == [1]
 
 
 @pytest.mark.parametrize("end", ["time", "given up", "retired"])

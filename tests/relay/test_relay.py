@@ -1,8 +1,11 @@
 """The relay from outside: peers come and go, lists change, time passes, figures are asked for."""
 
+import json
+
 import pytest
 
 from proxy.config.models import ToolRules
+from proxy.errors import Delivered
 from proxy.events import NotificationsDropped
 from proxy.relay import Target
 from proxy.relay.peers import Limits, Reply
@@ -422,10 +425,29 @@ def test_what_is_said_of_a_request_that_nobody_made_or_of_a_link_that_is_gone_ch
     client = world.client()
     for id in (b"99", b'"1"', b"null", b"x"):
         world.do(world.relay.undelivered, git.link, id, "no connection", world.now)
+        world.do(world.relay.failed, git.link, id, "the connection broke", "maybe", world.now)
     world.lose(git)
     again = world.connect("git")
     client.send(call(b"1", "git__a"))
     assert again.one().id == b"1"
     world.do(world.relay.undelivered, git.link, b"1", "no connection", world.now)
+    world.do(world.relay.failed, git.link, b"1", "the connection broke", "maybe", world.now)
     assert client.heard() == []
     assert world.targets["git"].link is again.link
+
+
+@pytest.mark.parametrize("delivered", ["no", "maybe"])
+def test_a_request_of_our_own_that_breaks_is_answered_with_why(delivered: Delivered) -> None:
+    world = World("git")
+    git = world.start("git", "a")
+    replies: list[Reply | None] = []
+    id = git.link.ask("tools/list", b"", replies.append)
+    for _ in range(2):
+        world.do(world.relay.failed, git.link, b"%d" % id, "it answered HTTP 503", delivered, world.now)
+    [reply] = replies
+    assert reply is not None
+    assert not reply.answered
+    error = json.loads(reply.error)
+    assert "'git': it answered HTTP 503" in error["message"]
+    assert error["data"] == {"origin": "mcp-manifold", "server": "git", "delivered": delivered}
+    world.assert_at_rest()

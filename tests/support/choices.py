@@ -17,7 +17,24 @@ CHARACTERS = (
 )
 NUMBERS = (b"0", b"1", b"-0", b"7", b"-12", b"0.10", b"1.0", b"1e2", b"1e400", b"-1E-7", b"5e+0", b"9" * 19, b"9" * 40)
 NAMES = (b'"a"', b'"id"', b'"method"', b'"params"', b'"result"', b'"error"', b'"jsonrpc"', rb'"\u0069d"', b'"_meta"')
-DAMAGES = (b"", b"\\", b'"', b"{", b"}", b"[", b"]", b",", b":", b"\xc3", b"\xff", b"\x00", b" ", b"0", b'"id":1,')
+DAMAGES = (
+    b"",
+    b"\\",
+    b'"',
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\xc3",
+    b"\xff",
+    b"\x00",
+    b" ",
+    b"0",
+    b'"id":1,',
+    b'"id":01,',
+)
 DEEPEST = 4
 
 

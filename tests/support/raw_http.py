@@ -7,7 +7,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -72,10 +72,7 @@ class Reply:
         """End the connection as a crashed server would: with a reset."""
         self.keeps = False
         self.begun = True
-        transport = self._writer.transport
-        sock = transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+        reset(self._writer.transport)
 
     async def until_gone(self) -> None:
         """Until the client has closed its side."""
@@ -85,6 +82,13 @@ class Reply:
 
 
 Handler = Callable[[Request, Reply], Awaitable[None]]
+
+
+def reset(transport: asyncio.WriteTransport) -> None:
+    """End a connection as a crashed server would."""
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _head(status: int, headers: dict[str, str]) -> bytes:
@@ -98,6 +102,9 @@ class RawHttp:
 
     url: str
     requests: list[Request] = field(default_factory=list)
+    is_deaf: bool = False
+    unread: list[asyncio.Transport] = field(default_factory=list)
+    """Connections with a request of which no more than the head was read."""
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     async def until(self, check: Callable[[], bool]) -> None:
@@ -109,6 +116,24 @@ class RawHttp:
         except TimeoutError:
             raise AssertionError(f"in vain; was asked {self.requests}") from None
 
+    def stop_reading(self) -> None:
+        """Read no more than the heads of what comes from now on."""
+        self.is_deaf = True
+
+    def read_on(self) -> None:
+        self.is_deaf = False
+        for transport in self.unread:
+            if not transport.is_closing():
+                transport.resume_reading()
+        self.unread.clear()
+
+    def leave_unread(self, transport: asyncio.Transport) -> None:
+        """The head of a request was read on this connection."""
+        if self.is_deaf:
+            transport.pause_reading()
+            self.unread.append(transport)
+            self._note()
+
     def asked(self, method: str) -> list[Request]:
         """The requests with a message of this method, or with this HTTP method if it is in capitals."""
         if method.isupper():
@@ -117,6 +142,9 @@ class RawHttp:
 
     def note(self, request: Request) -> None:
         self.requests.append(request)
+        self._note()
+
+    def _note(self) -> None:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
@@ -132,9 +160,10 @@ async def serving(handler: Handler, path: str = "/mcp") -> AsyncIterator[RawHttp
         assert task is not None
         connections.add(task)
         task.add_done_callback(connections.discard)
+        transport = cast(asyncio.Transport, writer.transport)
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
-                request = await _read(reader)
+                request = await _read(reader, lambda: server.leave_unread(transport))
                 server.note(request)
                 reply = Reply(reader, writer)
                 await handler(request, reply)
@@ -154,11 +183,14 @@ async def serving(handler: Handler, path: str = "/mcp") -> AsyncIterator[RawHttp
             await asyncio.gather(*connections, return_exceptions=True)
 
 
-async def _read(reader: asyncio.StreamReader) -> Request:
+async def _read(reader: asyncio.StreamReader, leave_unread: Callable[[], None]) -> Request:
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     method, path, _ = head[0].split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    length = int(headers.get("content-length", "0"))
+    if length:
+        leave_unread()
+    body = await reader.readexactly(length)
     return Request(method, path, headers, body)
 
 

@@ -33,7 +33,7 @@ def error(code: int, message: str) -> bytes:
 
 def configured(key: str, **entry: Any) -> Server:
     """A server as the configuration gives it to a supervisor."""
-    return Server(key, entry.pop("prefix", key), ServerEntry(command="scripted", **entry))
+    return Server(key, entry.pop("prefix", key), ServerEntry(command=f"scripted {key}", **entry))
 
 
 class ScriptedServer:

@@ -16,12 +16,14 @@ from proxy.eras.handshake import LATEST
 from proxy.events import Event, Notice, ServerOutput, ServerStateChanged
 from proxy.fleet import Fleet
 from proxy.fronts.local import LocalClient
+from proxy.names import Given
 from proxy.pump import Pump
 from proxy.relay import Relay, Session
+from proxy.remembered import Shelf
 from proxy.supervisor import Supervisor
 from proxy.transports.channel import Channel, Intake, Output
 from proxy.transports.connect import Connect
-from tests.support.scripted import PATIENCE, configured
+from tests.support.scripted import PATIENCE, ScriptedServer, configured
 
 Kind = TypeVar("Kind", bound=Event)
 
@@ -30,10 +32,14 @@ LONGEST_TEST = 3 * 24 * 3600.0
 
 
 class Stage:
-    """The parts, on the running loop and by its clock. `notified` are the notifications that a client got."""
+    """The parts, on the running loop and by its clock. `notified` are the notifications that a client got.
+
+    `listener` hears of each event the moment it happens.
+    """
 
     def __init__(self, list_wait: float = 10.0) -> None:
         self.events: list[Event] = []
+        self.listener: Callable[[Event], object] = lambda event: None
         self.relay = Relay(emit=self.emit, name="hub", version="0", list_wait=list_wait)
         self.pump = Pump(self.relay, self.emit, clock=asyncio.get_running_loop().time)
         self.notified: list[tuple[str, Any]] = []
@@ -41,6 +47,7 @@ class Stage:
 
     def emit(self, event: Event) -> None:
         self.events.append(event)
+        self.listener(event)
         self.note()
 
     def of(self, kind: type[Kind]) -> list[Kind]:
@@ -110,12 +117,33 @@ def configuration(*servers: Server, **proxy: Any) -> Config:
 
 @contextlib.asynccontextmanager
 async def fleet_of(
-    stage: Stage, servers: Mapping[str, Connect], *, entries: Mapping[str, Server] | None = None, **proxy: Any
+    stage: Stage,
+    servers: Mapping[str, Connect],
+    *,
+    entries: Mapping[str, Server] | None = None,
+    shelf: Shelf | None = None,
+    given: Given | None = None,
+    afresh: bool = False,
+    **proxy: Any,
 ) -> AsyncIterator[Fleet]:
-    """A running fleet of scripted servers. Back-off takes its longest each time."""
+    """A running fleet of scripted servers. Back-off takes its longest each time.
+
+    With a `shelf`, such as `Listings(tmp_path, {})`, servers sleep as long as nobody needs them; what is remembered of
+    them ages by the stage's clock.
+    """
     known = {key: configured(key) for key in servers} | dict(entries or {})
     config = configuration(*known.values(), **proxy)
-    fleet = Fleet(config, stage.pump, Apart(servers), stage.emit, random=lambda: 1.0)
+    fleet = Fleet(
+        config,
+        stage.pump,
+        Apart(servers),
+        stage.emit,
+        random=lambda: 1.0,
+        shelf=shelf,
+        given=given,
+        clock=stage.pump.now,
+        afresh=afresh,
+    )
     (await stage.client()).close()  # servers are greeted on behalf of a client
     stage.events.clear()
     # On virtual time a test that waits in vain is over at once.
@@ -135,11 +163,24 @@ async def _watch(fleet: Fleet, stage: Stage) -> None:
 
 
 @contextlib.asynccontextmanager
-async def supervised(stage: Stage, server: Connect, entry: Server | None = None) -> AsyncIterator[Supervisor]:
+async def supervised(
+    stage: Stage, server: Connect, entry: Server | None = None, shelf: Shelf | None = None
+) -> AsyncIterator[Supervisor]:
     """One supervisor, as its fleet runs it."""
     entry = entry or configured("one")
-    async with fleet_of(stage, {entry.key: server}, entries={entry.key: entry}) as fleet:
+    async with fleet_of(stage, {entry.key: server}, entries={entry.key: entry}, shelf=shelf) as fleet:
         yield fleet.supervisors[0]
+
+
+async def learn(
+    shelf: Shelf, servers: Mapping[str, ScriptedServer], *, entries: Mapping[str, Server] | None = None, **proxy: Any
+) -> None:
+    """An earlier session, in which these servers were started and listed; no trace of it is left but in the shelf."""
+    async with fleet_of(Stage(), servers, entries=entries, shelf=shelf, **proxy) as fleet:
+        for supervisor in fleet.supervisors:
+            await supervisor.until_learned()
+    for server in servers.values():
+        server.connections.clear()
 
 
 async def call(client: LocalClient, tool: str, arguments: Any = None) -> Any:

@@ -1,11 +1,14 @@
 """An event loop on which hours pass in milliseconds: when nothing is left to do, its clock jumps to the next timer.
 
-A wait that nothing will ever end shows at once: its own time limit is then the next timer. Threads and child processes
-have no place on it, since their time does not jump.
+A wait that nothing will ever end shows at once: its own time limit is then the next timer. What a thread does that was
+started meanwhile takes no time here: the clock waits for it. Child processes have no place here, since their time does
+not jump.
 """
 
 import asyncio
 import selectors
+import threading
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -28,13 +31,25 @@ class _JumpingSelector(selectors.BaseSelector):
     def __init__(self, now: float) -> None:
         self.now = now
         self._real = selectors.DefaultSelector()
+        self._others = set(threading.enumerate())
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = self._real.select(_REAL_WAIT if timeout is None else 0)
+        if timeout and not ready:
+            ready = self._let_threads_end()
         if timeout is not None and not ready:
             self.now += timeout
         elif timeout is None and not ready:
             raise AssertionError("the loop waits for something that will not happen")
+        return ready
+
+    def _let_threads_end(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """Until each has ended, or one of them has something for the loop to do."""
+        end = time.monotonic() + _REAL_WAIT
+        ready: list[tuple[selectors.SelectorKey, int]] = []
+        while not ready and set(threading.enumerate()) - self._others:
+            assert time.monotonic() < end, "a thread does not end"
+            ready = self._real.select(0.001)
         return ready
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:

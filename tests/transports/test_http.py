@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from proxy.errors import ConnectionLost, Hopeless, ServerError, Unreachable
-from proxy.transports.channel import Graces
+from proxy.transports.channel import MOST_BUFFERED, Graces
 from proxy.transports.http import HttpChannel, open_http
 from tests.support.client import PATIENCE
 from tests.support.collector import Collector
@@ -24,6 +24,7 @@ from tests.support.raw_http import (
     answer,
     fails,
     refused_url,
+    reset,
     serving,
 )
 
@@ -358,6 +359,17 @@ BAD_ANSWERS = {
     "reset-within-json": reset_within_json,
     "reset-within-events": reset_within_events,
 }
+BROKEN = {
+    "500",
+    "500-without-type",
+    "500-json",
+    "502-html",
+    "no-events",
+    "reset-before",
+    "reset-within-json",
+    "reset-within-events",
+}
+"""Those after which the server may well be ill: the others show that it is there, and what it thinks of the request."""
 
 
 @pytest.mark.parametrize("bad", BAD_ANSWERS)
@@ -377,12 +389,14 @@ async def test_an_answer_of_no_use_fails_its_own_call_and_no_other(bad: str, hea
         channel.write(CALL % 2)
         await begun.wait()
         channel.write(CALL % 3)
-        error = (await heard.answer(3)).error
-        assert isinstance(error["code"], int)
-        assert "'web'" in error["message"]
-        assert error["data"]["origin"] == "mcp-manifold"
-        assert error["data"]["server"] == "web"
-        assert error["data"]["delivered"] == "maybe"
+        if bad in BROKEN:
+            assert (await heard.failure(3))[1] == "maybe"
+        else:
+            error = (await heard.answer(3)).error
+            assert isinstance(error["code"], int)
+            assert "'web'" in error["message"]
+            assert error["data"] == {"origin": "mcp-manifold", "server": "web", "delivered": "maybe"}
+        assert len(heard.failures) == (bad in BROKEN)
         release.set()
         assert (await heard.answer(2)).result["content"] == []
         channel.write(CALL % 4)
@@ -394,7 +408,8 @@ async def test_an_answer_of_no_use_fails_its_own_call_and_no_other(bad: str, hea
 async def test_the_error_names_the_status(bad: str, heard: Collector) -> None:
     async with greeted(Site(tools__call=BAD_ANSWERS[bad]), heard) as (channel, _):
         channel.write(CALL % 2)
-        assert bad[:3] in (await heard.answer(2)).error["message"]
+        told = (await heard.failure(2))[0] if bad in BROKEN else (await heard.answer(2)).error["message"]
+        assert bad[:3] in told
 
 
 @pytest.mark.parametrize("id", [b"2", b"null", None])
@@ -465,6 +480,65 @@ async def test_a_server_without_a_stream_of_its_own_is_fine(status: int, heard: 
         assert not has_ended(channel)
 
 
+# A server that does not read
+
+
+LONG = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"' + b"x" * 20_000_000 + b'"}}\n'
+"""More than what a socket holds on its two ends."""
+
+
+async def test_a_server_that_does_not_read_is_told_of_and_again_when_it_has_read(heard: Collector) -> None:
+    told: list[bool] = []
+    async with greeted(Site(), heard) as (channel, server):
+        channel.choked = told.append
+        channel.write(CALL % 2)
+        await heard.answer(2)
+        assert told == []
+        server.stop_reading()
+        channel.write(LONG % 3)
+        assert told == [True]
+        channel.write(CALL % 4)
+        server.read_on()
+        await heard.answer(3)
+        await heard.answer(4)
+        assert told == [True, False]
+
+
+async def test_a_server_that_does_not_read_is_given_up_before_it_eats_the_memory(heard: Collector) -> None:
+    async with greeted(Site(), heard) as (channel, server):
+        server.stop_reading()
+        for id in range(2, 3 + MOST_BUFFERED // len(LONG)):
+            channel.write(LONG % id)
+        assert "does not take what it is sent" in (await end_of(channel)).reason
+
+
+async def test_requests_that_have_not_left_can_be_taken_back(heard: Collector) -> None:
+    async with greeted(Site(), heard) as (channel, server):
+        channel.write(CALL % 2)
+        await heard.answer(2)
+        server.stop_reading()
+        channel.write(LONG % 3)
+        channel.write(CALL % 4)
+        assert channel.take_back() == [3, 4]
+        server.read_on()
+        channel.write(b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}\n')
+        await server.until(lambda: bool(server.asked("notifications/cancelled")))
+    assert len(server.asked("tools/call")) == 1
+
+
+async def test_a_request_whose_connection_broke_before_it_had_left_was_not_delivered(heard: Collector) -> None:
+    async with greeted(Site(), heard) as (channel, server):
+        server.stop_reading()
+        channel.write(LONG % 2)
+        await server.until(lambda: bool(server.unread))
+        reset(server.unread[0])
+        assert (await heard.failure(2))[1] == "no"
+        server.read_on()
+        channel.write(CALL % 3)
+        await heard.answer(3)
+        assert not has_ended(channel)
+
+
 # The end of a connection
 
 
@@ -489,7 +563,7 @@ async def test_a_forgotten_session_is_the_end_of_the_connection(heard: Collector
     async with greeted(Site(tools__call=fails(404, b"no such session")), heard) as (channel, _):
         channel.write(CALL % 2)
         problem = await end_of(channel)
-        assert (await heard.answer(2)).error["data"]["server"] == "web"
+        assert heard.undeliverable == [b"2"], "who does not know the session has not looked at the request"
     assert isinstance(problem, ConnectionLost)
     assert "session" in problem.reason
 
@@ -528,7 +602,7 @@ async def test_a_url_that_is_none_is_hopeless(url: str, sse: bool, heard: Collec
 
 
 async def answer_or_end(channel: HttpChannel, heard: Collector) -> str:
-    """The answer to `initialize`, or why there is none."""
+    """The answer to `initialize`, or why there is none, or no connection any more."""
     told: list[str] = []
     async with anyio.create_task_group() as tasks:
 
@@ -536,11 +610,16 @@ async def answer_or_end(channel: HttpChannel, heard: Collector) -> str:
             told.append((await heard.answer(1)).line.decode())
             tasks.cancel_scope.cancel()
 
+        async def wait_for_failure() -> None:
+            told.append((await heard.failure(1))[0])
+            tasks.cancel_scope.cancel()
+
         async def wait_for_end() -> None:
             told.append((await end_of(channel)).reason)
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(wait_for_answer)
+        tasks.start_soon(wait_for_failure)
         tasks.start_soon(wait_for_end)
     return told[0]
 
@@ -564,7 +643,7 @@ async def test_writing_after_the_end_does_nothing(heard: Collector) -> None:
         await end_of(channel)
         channel.write(CALL % 2)
     channel.write(CALL % 3)
-    assert {m.id for m in heard.messages} == {b"1"}
+    assert (heard.messages, heard.undeliverable) == ([], [b"1"])
 
 
 async def test_leaving_during_a_call_ends_the_session_and_does_not_wait_for_the_answer(heard: Collector) -> None:

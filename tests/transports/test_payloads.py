@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.transports.payloads import TICKET, Payloads, StrippedEvents, StrippedJson
+from proxy.transports.uploads import Upload, Uploads
 from tests.support.spans import members
 
 ODD = rb'{"big":12345678901234567890.123,"huge":1e400,"half":"\ud800","d":' + b"[" * 50 + b"]" * 50 + b"}"
@@ -37,6 +38,11 @@ async def collect(stream: httpx2.AsyncByteStream) -> bytes:
     return b"".join([part async for part in stream])
 
 
+def outgoing(id: int) -> Upload:
+    """A message to a server."""
+    return Uploads(lambda full: None).add(b'{"jsonrpc":"2.0","id":%d,"method":"x","params":%b}' % (id, ODD))
+
+
 def ticket_of(stripped: bytes, member: str) -> object:
     return json.loads(stripped)[member]
 
@@ -46,16 +52,17 @@ def ticket_of(stripped: bytes, member: str) -> object:
 
 def test_an_outgoing_message_is_exchanged_for_its_ticket_once() -> None:
     payloads = Payloads()
-    line = b'{"jsonrpc":"2.0","id":1,"method":"x","params":' + ODD + b"}"
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "x", "params": payloads.deposit(line)}).encode()
-    assert payloads.withdraw(body) == line
+    upload = outgoing(1)
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "x", "params": payloads.deposit(upload)}).encode()
+    assert payloads.withdraw(body) is upload
     assert payloads.withdraw(body) is None
 
 
 def test_messages_that_wait_at_once_are_not_mixed_up() -> None:
     payloads = Payloads()
-    bodies = [json.dumps(payloads.deposit(b"%d" % number)).encode() for number in range(20)]
-    assert [payloads.withdraw(body) for body in reversed(bodies)] == [b"%d" % n for n in reversed(range(20))]
+    uploads = [outgoing(number) for number in range(20)]
+    bodies = [json.dumps(payloads.deposit(upload)).encode() for upload in uploads]
+    assert [payloads.withdraw(body) for body in reversed(bodies)] == uploads[::-1]
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"mcp-manifold":"999"}', b'{"mcp-manifold":5}'])
@@ -122,7 +129,7 @@ async def test_a_json_body_in_pieces_is_one_message() -> None:
     payloads = Payloads()
     text = b'{"jsonrpc":"2.0","id":1,"result":' + ODD + b"}"
     body = Body(*(text[start : start + 5] for start in range(0, len(text), 5)))
-    stream = StrippedJson(body, payloads, b"1", None)
+    stream = StrippedJson(body, payloads, b"1")
     envelope = payloads.claim(ticket_of(await collect(stream), "result"))
     assert envelope is not None
     assert bytes(envelope.result) == ODD
@@ -131,7 +138,7 @@ async def test_a_json_body_in_pieces_is_one_message() -> None:
 
 
 async def test_a_json_body_that_breaks_off_fails_its_request() -> None:
-    stream = StrippedJson(Body(b'{"jsonrpc"', breaks=True), Payloads(), b'"my id"', None)
+    stream = StrippedJson(Body(b'{"jsonrpc"', breaks=True), Payloads(), b'"my id"')
     answer = json.loads(await collect(stream))
     assert answer["id"] == "my id"
     assert "connection reset" in answer["error"]["message"]

@@ -8,7 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from proxy.transports.pipe import CHOKED_FROM, Pipe
+from proxy.transports.channel import CHOKED_FROM
+from proxy.transports.pipe import Pipe
 from tests.support import descriptors
 from tests.support.client import PATIENCE
 

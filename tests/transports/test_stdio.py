@@ -13,10 +13,9 @@ import anyio
 import pytest
 
 from proxy.errors import ConnectionLost, Hopeless, ServerError, StartFailed
-from proxy.transports.channel import Graces
-from proxy.transports.pipe import CHOKED_FROM
+from proxy.transports.channel import CHOKED_FROM, MOST_BUFFERED, Graces
 from proxy.transports.process import Keeper
-from proxy.transports.stdio import MOST_BUFFERED, Child, _Lines, open_stdio
+from proxy.transports.stdio import Child, _Lines, open_stdio
 from tests.support import descriptors
 from tests.support.client import PATIENCE
 from tests.support.collector import Collector
@@ -399,7 +398,6 @@ async def test_hundred_children_leave_no_descriptor_behind(heard: Collector) -> 
 OWNER = """
 import anyio, os, sys
 from proxy.transports.channel import Graces
-from proxy.transports.pipe import CHOKED_FROM
 from proxy.transports.process import Keeper
 from proxy.transports.stdio import open_stdio
 
