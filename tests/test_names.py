@@ -250,6 +250,22 @@ def test_another_prefix_gives_new_names(prefix: str) -> None:
     assert configured(given, a="a")["a"].name("t") == "a__t"
 
 
+def test_names_with_the_old_prefix_are_free_for_others() -> None:
+    given = Given()
+    configured(given, a="a")["a"].name("b__t")
+    assert configured(given, a="z", other="a__b")["other"].name("t") == "a__b__t"
+
+
+def test_a_name_that_two_servers_were_given_stays_with_the_first_one() -> None:
+    """Two proxies gave it, each of which knew but one of the two."""
+    given = Given()
+    for server, own in (("a", "b__t"), ("other", "t")):
+        given.give("tools", server, own, "a__b__t")
+    both = configured(given, a="a", other="a__b")
+    assert both["a"].name("b__t") == "a__b__t"
+    assert HASHED.fullmatch(both["other"].name("t"))
+
+
 def test_a_smaller_budget_gives_new_names_where_they_must_be_shorter() -> None:
     given = Given()
     long, short = "x" * 30, "x" * 10

@@ -206,6 +206,7 @@ async def test_an_entry_that_can_not_be_used_has_failed_whatever_is_remembered(s
         ("tools/call", {"name": "one__echo", "arguments": {}}),
         ("prompts/get", {"name": "one__p"}),
         ("resources/read", {"uri": "r://x"}),
+        ("resources/read", {"uri": "r://hidden"}),
         ("resources/subscribe", {"uri": "r://x"}),
     ],
 )
@@ -438,6 +439,17 @@ async def test_a_server_sleeps_when_it_has_not_been_needed_for_its_idle_time(she
         assert stage.of(ServerStateChanged)[-1].reason == "nobody has needed it for 300 s"
         assert "failed" not in stage.states("one")
         assert stage.notified == []
+
+
+async def test_a_call_while_it_may_stay_for_its_lists_gives_it_its_idle_time_and_no_more(shelf: Listings) -> None:
+    stage, server = Stage(), ScriptedServer("echo")
+    async with supervised(stage, server, configured("one", idle_stop=10.0), shelf) as supervisor:
+        client = await stage.client()
+        await supervisor.until_learned()
+        await anyio.sleep(1)
+        await call(client, "one__echo")
+        called = stage.pump.now()
+        assert await asleep(stage) == pytest.approx(called + 10, abs=1.1)
 
 
 @pytest.mark.parametrize("start", ["lazy", "eager"])
@@ -768,7 +780,11 @@ async def test_a_server_may_be_changed_or_removed_in_the_moment_in_which_it_is_w
 
 
 @pytest.mark.parametrize("moment", ["falls asleep", "is tried again"])
-async def test_a_server_may_be_removed_in_the_moment_in_which_it_falls_asleep(moment: str, shelf: Listings) -> None:
+@pytest.mark.parametrize("late", [0.0, 2e-10, 5e-10])
+async def test_a_server_may_be_removed_in_the_moment_in_which_it_falls_asleep(
+    moment: str, late: float, shelf: Listings
+) -> None:
+    """The loop takes timers that are due within a nanosecond together."""
     stage, servers = Stage(), {key: ScriptedServer("t") for key in "ab"}
     a, b = configured("a", idle_stop=IDLE), configured("b")
     await learn(shelf, servers, entries={"a": a})
@@ -780,18 +796,11 @@ async def test_a_server_may_be_removed_in_the_moment_in_which_it_falls_asleep(mo
             await call(client, "a__t")
         [timer] = [event for event in stage.of(ServerStateChanged) if event.new in ("ready", "backoff")][-1:]
         due = stage.pump.now() + (IDLE if timer.delay is None else timer.delay)
-        # One after the other at one time, whichever of the two the loop has put first.
-        for late in (-1e-9, 0.0, 1e-9):
-            asyncio.get_running_loop().call_at(due + late, remove, fleet, [a, b], [b])
+        asyncio.get_running_loop().call_at(due + late, turn, fleet, [a, b], [b])
         await anyio.sleep(DAY)
         assert stage.notices("error") == []
         assert stage.states("a")[-1] == "stopped"
         assert await call(client, "b__t") == ECHO
-
-
-def remove(fleet: Fleet, before: list[Server], after: list[Server]) -> None:
-    if len(fleet.supervisors) == len(before):
-        turn(fleet, before, after)
 
 
 # Looking again

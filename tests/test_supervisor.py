@@ -1,6 +1,7 @@
 """One server's life, told by its events; hours of it pass on virtual time."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,7 @@ from proxy.config.models import Server, ServerEntry, ToolRules
 from proxy.errors import ConnectionLost, Hopeless, StartFailed, Unreachable
 from proxy.events import CatalogueChanged, ServerStartFinished, ServerStateChanged
 from proxy.fronts.local import RequestFailed
+from proxy.relay.breaker import FAILURES
 from proxy.transports.channel import Intake, Output
 from tests.support.message import Message
 from tests.support.scripted import Connection, Outcome, ScriptedServer, configured, error, result
@@ -352,6 +354,23 @@ async def test_credentials_that_are_refused_later_end_it_too() -> None:
         await anyio.sleep(DAY)
         assert len(server.connections) == 1
         assert supervisor.problem == "the token has expired"
+
+
+async def test_a_server_that_hangs_is_ended_and_started_again_with_the_reason() -> None:
+    stage, server = Stage(), ScriptedServer("echo", tools__call=silent, ping=silent)
+    async with supervised(stage, server, configured("one", call_timeout=20.0)):
+        await until_ready(stage)
+        client = await stage.client()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(FAILURES):
+                tasks.start_soon(failure, call(client, "one__echo"))
+        await stage.until(lambda: stage.states("one")[-1] == "backoff")
+        reason = stage.of(ServerStateChanged)[-1].reason
+        assert re.match(r"it said nothing for \d+ s and did not answer 3 pings", reason)
+        assert server.last.closed
+        server.scripts.clear()
+        assert await call(client, "one__echo", {"n": 1}) == {"content": [], "echo": {"n": 1}}
+        assert len(server.connections) == 2
 
 
 async def test_a_server_that_comes_back_with_other_tools_is_announced() -> None:

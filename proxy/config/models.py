@@ -55,7 +55,8 @@ class ServerEntry(_Shape, frozen=True, kw_only=True):
 
     `prefix` is None where the entry's key is the prefix. `type` "ws" is a known type that is not served. `call_timeout`
     runs anew with each progress of a call, up to `call_maximum`. `ask_timeout` is the time that a client has to answer
-    what this server asks of it or its user. Of calls, `max_running` are sent at once and `max_queued` more wait.
+    what this server asks of it or its user. Of calls, `max_running` are sent at once and `max_queued` more wait for
+    their turn; for a server that is being started as many may wait as could be sent at once, if that is more.
     `trust_hints`: calls of tools that call themselves read-only or idempotent are sent again where a connection broke.
     A server whose lists are known is started when it is needed, unless `start` says otherwise, and stopped when it has
     not been needed for `idle_stop`, unless that is 0.

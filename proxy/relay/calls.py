@@ -299,8 +299,7 @@ class Calls:
             return False
         if delivered == "maybe" and not (route.harmless and target.limits.repeats):
             return False
-        call.repeated, call.augmented = True, False
-        call.doubtful = call.doubtful or delivered == "maybe"
+        call.repeated, call.doubtful, call.augmented = True, delivered == "maybe", False
         call.link, call.since = None, now
         self._take(call, route, now)
         return True

@@ -305,7 +305,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     `call` is the time for one call, from its arrival or its last progress, `longest` for all of it; `ask` what a client
     has to answer a question, `start` what the server has to come up. `running` calls are sent at once, `queued` more
-    wait.
+    wait for their turn.
     """
 
     call: float = 300.0

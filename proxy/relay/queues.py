@@ -37,13 +37,16 @@ class Queues:
 
     def wait_for_server(self, call: Call, target: Target, now: float) -> Refusal | None:
         """It is on its way, or has as much to do as it may; returns why not, where there is no room to wait."""
-        if len(target.parked) >= target.limits.queued:
+        limits = target.limits
+        # Who waits for a start waits for no turn: that is nothing that somebody may wish to do without.
+        most = limits.queued if target.link is not None else max(limits.queued, limits.running)
+        if len(target.parked) >= most:
             return refusals.overloaded(target, now)
         if target.held and target.held + call.bytes_in > MOST_HELD:
             return refusals.heavy(target.held, target)
         if self._held and self._held + call.bytes_in > MOST_HELD_IN_ALL:
             return refusals.heavy(self._held)
-        deadline = call.started + target.limits.call
+        deadline = call.started + limits.call
         if target.wake is None:
             deadline = min(deadline, call.since + LONGEST_WAIT)
         else:

@@ -14,7 +14,6 @@ from . import files
 
 _KIND: Final = "names 1"
 _FOLDER: Final = "names"
-_MOST_FILES: Final = 200
 
 _Names = dict[str, dict[str, dict[str, str]]]
 """Server -> kind -> own name -> public name."""

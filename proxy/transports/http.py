@@ -95,7 +95,8 @@ class HttpChannel:
             self.failed(ConnectionLost(self._server, text))
 
     def _full(self, full: bool) -> None:
-        self.choked(full)
+        if not self._end.is_noted:
+            self.choked(full)
 
     def agreed(self, protocol: str) -> None:
         """Name the revision in a header from now on, as the specification wants."""
@@ -124,7 +125,9 @@ class HttpChannel:
 
     def failed(self, problem: ServerError) -> None:
         """The connection can't go on."""
-        self._end.note(problem)
+        if not self._end.is_noted:
+            self._end.note(problem)
+            self.choked(True)  # what is sent from now on would be lost
 
     async def run(self, url: str, headers: dict[str, str], sse: bool) -> None:
         """Hold the connection until the queue is closed or it fails."""

@@ -81,10 +81,10 @@ class Client(httpx2.AsyncClient):
         try:
             response = await super().send(request, **options)
         except httpx2.TransportError as problem:
-            if _is_refused(problem):
+            if (self._alone or _is_refused(problem)) and (id := _unsent_id(request)):
                 # Before the channel ends, which would leave open whether the server saw the request.
-                if id := _request_id(request):
-                    self._channel.undelivered(id, describe(problem))
+                self._channel.undelivered(id, describe(problem))
+            if _is_refused(problem):
                 where = request.url.copy_with(userinfo=b"", raw_path=b"/")
                 self._channel.failed(Unreachable(self._server, f"{describe(problem)} to {str(where).rstrip('/')}"))
             elif self._alone:
@@ -235,6 +235,11 @@ def _request_id(request: httpx2.Request) -> bytes:
     An answer of ours carries an id too, which the server chose: it may be that of a request of ours by chance.
     """
     return request.stream.request_id if isinstance(request.stream, Upload) else b""
+
+
+def _unsent_id(request: httpx2.Request) -> bytes:
+    """The same of one whose end has not left."""
+    return b"" if isinstance(request.stream, Upload) and request.stream.has_left else _request_id(request)
 
 
 def _refusal_of(request: httpx2.Request, response: httpx2.Response) -> str:

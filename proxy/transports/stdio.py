@@ -132,7 +132,8 @@ class Child:
             self._end_soon("")
 
     def pipe_is_full(self, full: bool) -> None:
-        self.choked(full)
+        if not self.exited.is_set():
+            self.choked(full)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == 1:

@@ -57,7 +57,9 @@ class Upload(httpx2.AsyncByteStream):
     def done(self, *, redirected: bool = False) -> None:
         """It was answered, or won't be: it may be sent once more if the server said where to."""
         self._uploads.done(self)
-        if not redirected:
+        if redirected:
+            self.has_left = False
+        else:
             self.line = b""
 
 

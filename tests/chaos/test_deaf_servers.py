@@ -24,7 +24,7 @@ class Deaf:
     def __init__(self, hub: Manifold, journal: Path, mark: dict[str, str]) -> None:
         self.hub = hub
         self._journal = journal
-        self._mark = mark
+        self.mark = mark
 
     def call(self, nonce: str, tool: str = "note", padding: int = 0) -> bytes:
         return self.hub.start_call(f"deaf__{tool}", {"nonce": nonce, "padding": "x" * padding})
@@ -45,7 +45,7 @@ class Deaf:
 
     @property
     def pid(self) -> int:
-        [pid] = marked(self._mark)
+        [pid] = marked(self.mark)
         return pid
 
     def kill(self) -> None:
@@ -102,3 +102,17 @@ def peak(pid: int) -> int:
     """The most memory that a process ever had, in bytes."""
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
+
+
+def test_a_server_that_is_stopped_is_taken_to_hang_and_is_started_again(tmp_path: Path) -> None:
+    with deaf(tmp_path, callTimeout=0.3) as server:
+        server.hub.wait(server.call("before"))
+        first = server.pid
+        os.kill(first, signal.SIGSTOP)
+        for id in [server.call(f"lost {number}") for number in range(5)]:
+            assert "did not answer" in server.hub.wait(id).error["message"]
+        eventually(lambda: "did not answer 3 pings" in server.hub.child.stderr(), server.hub.child.stderr)
+        eventually(lambda: first not in marked(server.mark), lambda: marked(server.mark))
+        eventually(lambda: "result" in server.hub.call("deaf__note", {"nonce": "after"}).members, "it is still away")
+        assert server.pid != first
+        assert server.done("after") == 1

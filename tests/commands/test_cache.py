@@ -103,7 +103,8 @@ def test_refresh_lists_all_or_the_named_anew(here: Here, config: Path, place: Ch
 
 
 def test_refresh_is_for_each_kind_of_client_that_was_here(here: Here, config: Path, place: Changing) -> None:
-    for capabilities in ({}, {"roots": {}}):
+    kinds: list[dict[str, Any]] = [{}, {"roots": {}}]
+    for capabilities in kinds:
         with running(config, handshake=False) as hub:
             hub.initialize(capabilities=capabilities)
             Memory(config).has(6 if capabilities else 3)

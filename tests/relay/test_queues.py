@@ -80,6 +80,7 @@ def test_a_server_holds_only_so_many_bytes_and_beyond_them_a_call_is_refused_at_
 def test_one_call_may_wait_however_long_it_is() -> None:
     world, [git], client = choked("git")
     client.send(padded(1, 400 * KIB))
+    assert client.heard() == []
     client.send(padded(2, 1 * KIB))
     refusal_of(client.one(), "server 'git'")
     choke(world, git, False)
@@ -167,6 +168,22 @@ def test_what_waits_for_the_end_of_a_task_is_sent_to_a_server_that_is_back_thoug
     client.send(b'{"jsonrpc":"2.0","id":4,"method":"tasks/result","params":{"taskId":"t"}}')
     again = world.connect("git", tasks={"requests": {"tools": {"call": {}}}})
     assert sorted(str(heard.method) for heard in again.heard()) == ["tasks/result", "tools/call"]
+
+
+@pytest.mark.parametrize(("queued", "waiting"), [(0, 3), (5, 5)])
+def test_as_many_calls_wait_for_a_start_as_are_sent_then_though_none_may_wait_for_its_turn(
+    queued: int, waiting: int
+) -> None:
+    world = World("git")
+    world.targets["git"].limits = Limits(running=3, queued=queued)
+    world.publish("git", "a")
+    client = world.client()
+    client.send(*(call(b"%d" % number, "git__a") for number in range(6)))
+    assert len(client.heard()) == 6 - waiting
+    git = world.connect("git")
+    assert len(git.requests("tools/call")) == 3
+    client.send(call(b'"late"', "git__a"))
+    assert [heard.id for heard in client.heard()] == ([b'"late"'] if queued == 0 else [])
 
 
 # How many there may be of all clients

@@ -156,13 +156,15 @@ def test_the_time_of_the_wait_is_part_of_the_time_of_the_call() -> None:
     assert (error["code"], error["data"]["delivered"]) == (REQUEST_TIMED_OUT, "maybe")
 
 
-def test_no_more_calls_wait_for_a_start_than_for_anything_else() -> None:
+@pytest.mark.parametrize("limits", [Limits(running=1, queued=2), Limits(running=2, queued=0)])
+def test_as_many_calls_wait_for_a_start_as_may_run_or_wait_for_their_turn(limits: Limits) -> None:
     world, bell, client = asleep()
-    world.targets["git"].limits = Limits(queued=2)
+    world.targets["git"].limits = limits
     for number in range(3):
         client.send(call(b"%d" % number, "git__a"))
     refused = client.one()
     assert (refused.id, refused.error["code"]) == (b"2", SERVER_UNAVAILABLE)
+    assert "it is started when somebody needs it" in refused.error["message"]
     assert bell.rung == 2
 
 
@@ -215,6 +217,19 @@ def test_a_call_between_sleep_and_the_end_of_the_connection_does_not_go_there() 
     assert client.heard() == []
     again = wake(world)
     assert again.one().method == "tools/call"
+
+
+def test_a_server_that_was_woken_and_is_lost_is_not_asleep() -> None:
+    world, bell, client = asleep()
+    client.send(call(b"1", "git__a"))
+    git = wake(world)
+    git.answer(git.one())
+    client.heard()
+    world.lose(git)
+    client.send(call(b"2", "git__a"))
+    assert bell.rung == 1, "it comes back by itself"
+    world.pass_time(LONGEST_WAIT)
+    assert client.one().error["code"] == SERVER_UNAVAILABLE
 
 
 def test_subscriptions_to_a_server_that_slept_are_renewed_when_it_wakes() -> None:
@@ -395,6 +410,14 @@ def test_a_server_is_busy_while_calls_wait_for_their_turn() -> None:
     assert idle_since(world, git) is None
     git.answer(git.one())
     assert idle_since(world, git) == world.now
+
+
+def test_a_server_is_busy_while_calls_wait_for_it_to_read() -> None:
+    world, git, client = awake()
+    world.do(world.relay.choke, git.link, True, world.now)
+    client.send(call(b"1", "git__a"))
+    assert git.link.calls == {}
+    assert idle_since(world, git) is None
 
 
 def test_a_server_is_busy_while_we_ask_it_something_ourselves() -> None:

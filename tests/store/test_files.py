@@ -169,6 +169,12 @@ def test_whatever_else_is_in_its_place_is_refused_at_once(make: Callable[[Path],
     assert descriptors.numbers() == before
 
 
+def test_a_file_longer_than_anything_of_ours_is_not_even_read(tmp_path: Path) -> None:
+    huge(tmp_path / "file")
+    with pytest.raises(ValueError, match="no file of ours"):
+        files.read(tmp_path / "file", KIND)
+
+
 def test_a_place_that_can_not_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").touch()
     for path in (tmp_path / "folder" / "file", tmp_path / ("x" * 300)):

@@ -60,7 +60,7 @@ def test_what_is_saved_is_added_to_what_others_gave_and_takes_the_place_of_the_s
 
 
 def test_each_configuration_has_names_of_its_own(tmp_path: Path) -> None:
-    other = Path("/work/.mcp.json")
+    other = Path("/srv/project/.mcp.json")
     GivenNames(tmp_path, CONFIG).save([READ])
     GivenNames(tmp_path, other).save([TIME])
     assert kept(tmp_path) == {READ}

@@ -72,7 +72,7 @@ class Reply:
         """End the connection as a crashed server would: with a reset."""
         self.keeps = False
         self.begun = True
-        reset(self._writer.transport)
+        cut_off(self._writer.transport)
 
     async def until_gone(self) -> None:
         """Until the client has closed its side."""
@@ -84,7 +84,7 @@ class Reply:
 Handler = Callable[[Request, Reply], Awaitable[None]]
 
 
-def reset(transport: asyncio.WriteTransport) -> None:
+def cut_off(transport: asyncio.WriteTransport) -> None:
     """End a connection as a crashed server would."""
     sock = transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -22,9 +22,10 @@ from tests.support.raw_http import (
     Request,
     Site,
     answer,
+    cut_off,
     fails,
     refused_url,
-    reset,
+    says,
     serving,
 )
 
@@ -504,12 +505,31 @@ async def test_a_server_that_does_not_read_is_told_of_and_again_when_it_has_read
         assert told == [True, False]
 
 
+async def test_what_was_answered_is_kept_no_more(heard: Collector) -> None:
+    told: list[bool] = []
+    async with greeted(Site(tools__call=says(b"{}")), heard) as (channel, _):
+        channel.choked = told.append
+        for id in range(2, 7):
+            channel.write(LONG % id)
+            await heard.answer(id)
+        assert told == [True, False] * 5
+
+
 async def test_a_server_that_does_not_read_is_given_up_before_it_eats_the_memory(heard: Collector) -> None:
     async with greeted(Site(), heard) as (channel, server):
         server.stop_reading()
         for id in range(2, 3 + MOST_BUFFERED // len(LONG)):
             channel.write(LONG % id)
         assert "does not take what it is sent" in (await end_of(channel)).reason
+
+
+async def test_a_connection_that_is_over_takes_no_more_and_says_so_before_its_end_is_known(heard: Collector) -> None:
+    told: list[bool] = []
+    async with greeted(Site(tools__call=fails(404)), heard) as (channel, _):
+        channel.choked = told.append
+        channel.write(LONG % 2)
+        await end_of(channel)
+        assert told == [True, False, True]
 
 
 async def test_requests_that_have_not_left_can_be_taken_back(heard: Collector) -> None:
@@ -531,7 +551,7 @@ async def test_a_request_whose_connection_broke_before_it_had_left_was_not_deliv
         server.stop_reading()
         channel.write(LONG % 2)
         await server.until(lambda: bool(server.unread))
-        reset(server.unread[0])
+        cut_off(server.unread[0])
         assert (await heard.failure(2))[1] == "no"
         server.read_on()
         channel.write(CALL % 3)

@@ -19,6 +19,7 @@ from tests.support.raw_http import (
     Reply,
     Request,
     answer,
+    cut_off,
     fails,
     refused_url,
     result_of,
@@ -222,6 +223,16 @@ async def test_the_end_of_the_stream_is_the_end_of_the_connection(heard: Collect
         assert site.stream is not None
         await site.stream.hang_up()
         assert isinstance(await end_of(channel), ConnectionLost)
+
+
+async def test_a_call_that_had_not_left_when_the_connection_broke_was_not_delivered(heard: Collector) -> None:
+    async with greeted(SseSite(), heard) as (channel, server):
+        server.stop_reading()
+        channel.write(b'{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"n":"' + b"x" * 20_000_000 + b'"}}\n')
+        await server.until(lambda: bool(server.unread))
+        cut_off(server.unread[0])
+        assert isinstance(await end_of(channel), ConnectionLost)
+        assert heard.undeliverable == [b"2"], "said before the end, which would leave it open"
 
 
 @pytest.mark.parametrize("status", [400, 404, 500])
