@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
 
 import anyio
 import anyio.lowlevel
@@ -18,6 +17,7 @@ from .errors import ConnectionLost, Hopeless, ServerError, StartFailed, Unreacha
 from .events import Emit, Notice, ServerStartFinished, ServerStateChanged
 from .inventory import Inventory
 from .lifecycle import Lifecycle, Trigger
+from .nap import LINGER, Nap
 from .printed import Nonsense, Printed
 from .pump import Pump
 from .relay import Link
@@ -25,12 +25,6 @@ from .remembered import Remembered
 from .survey import SETTLE, Survey
 from .transports.channel import Channel
 from .transports.connect import Connect
-
-LINGER: Final = 60.0
-"""Seconds that a server stays which was started to fill the store and which nobody has needed since."""
-
-_BUSY: Final = 1.0
-"""Seconds after which to look again at a server that may sleep as soon as it is not busy."""
 
 
 class Supervisor:
@@ -72,6 +66,7 @@ class Supervisor:
         self._pump = pump
         self._emit = emit
         self._offer = offer
+        self._nap = Nap(server, remembered, pump, offer)
         self._changed = changed
         self._redact = redact
         self._survey = Survey(server, inventory, remembered, emit, changed)
@@ -79,11 +74,6 @@ class Supervisor:
         """Set when all that it lists has been read, and is remembered, or there is nothing to wait for any more."""
         self._link: Link | None = None
         self._printed = Printed(server.key, emit, redact)
-        self._wake = anyio.Event()
-        self._is_woken = False
-        """It is being started since somebody needs it, and not to keep it up."""
-        self._errand: float | None = None
-        """It was started for its lists alone, and may stay for so many seconds."""
 
     @property
     def key(self) -> str:
@@ -91,14 +81,9 @@ class Supervisor:
         return self.server.key
 
     @property
-    def is_lazy(self) -> bool:
-        """Whether it is started only when somebody needs it, if its lists are known."""
-        return self.remembered is not None and self.remembered.is_of_use and self.server.entry.start == "lazy"
-
-    @property
     def sleeps(self) -> bool:
         """Whether it does not run, since what it lists is known and nobody needs it."""
-        return self.lifecycle.state == "idle" and self._pump.relay.targets[self.key].wake is not None
+        return self.lifecycle.state == "idle" and self._nap.is_on
 
     def disconnect(self, why: str) -> None:
         """Let go of its connection, before `run` is cancelled: calls in flight fail, and say `why`."""
@@ -125,68 +110,35 @@ class Supervisor:
         memory = self.remembered.recall(offer)
         if memory is None:
             self.inventory.settled.clear()
-            self._errand, self._is_woken = LINGER, False
-            self._wake.set()
+            self._nap.is_woken = False
+            self._nap.end(LINGER)
             return
         self.inventory.recall(memory.hello, memory.listings)
         self.attempted = True
-        if self.is_lazy and self.lifecycle.state == "idle":
+        if self._nap.is_lazy and self.lifecycle.state == "idle":
             self._pump.relay.targets[self.key].capabilities = memory.hello.capabilities
-            self._sleep()
+            self._nap.begin()
+
+    def reread(self) -> None:
+        """Know what another proxy has learned meanwhile, while it sleeps."""
+        remembered = self.remembered
+        if self.sleeps and remembered is not None and remembered.offer is not None:
+            memory = remembered.recall(remembered.offer)
+            if memory is not None:
+                self.inventory.recall(memory.hello, memory.listings)
+                self._changed()
 
     async def refresh(self) -> None:
         """Start it if it sleeps, and wait until it was listed or could not be. Then it sleeps unless it is needed."""
         if self.lifecycle.state == "idle":
             if self._learned.is_set():
                 self._learned = anyio.Event()
-            self._errand = 0.0
-            self._wake.set()
+            self._nap.end(0.0)
             await self._learned.wait()
 
     async def until_learned(self) -> None:
         """Wait until all that it lists is known and remembered, or the start failed."""
         await self._learned.wait()
-
-    def _needed(self) -> None:
-        self._errand = None
-        self._wake.set()
-
-    def _sleep(self) -> None:
-        if self._wake.is_set():
-            self._wake = anyio.Event()
-        self._pump.do(self._pump.relay.sleep, self.key, self._needed, self._pump.now())
-
-    async def _until_needed(self) -> None:
-        """Wait until there is a reason to start it; it is idle."""
-        remembered = self.remembered
-        if self._pump.relay.targets[self.key].wake is None:  # it was not put to sleep yet
-            if not self.is_lazy or remembered is None:
-                return
-            if remembered.offer is None:
-                if not remembered.may_be:
-                    self._errand = LINGER
-                    return
-                await self._offer()  # and with it comes what is remembered
-        await self._wake.wait()
-        self._is_woken = remembered is not None and remembered.saved is not None
-
-    async def _until_unneeded(self, link: Link) -> ServerError:
-        """Wait until nobody has needed it for so long that it may sleep, and let it."""
-        await self._learned.wait()
-        while True:
-            await anyio.lowlevel.checkpoint_if_cancelled()  # it may have been stopped in the same moment
-            idle_stop = self.server.entry.idle_stop or float("inf")
-            errand = self._errand if link.used is None and self.is_lazy else None
-            allowed = errand if errand is not None else idle_stop
-            since = self._pump.relay.idle_since(link, self._pump.now())
-            left = max(allowed, _BUSY) if since is None else since + allowed - self._pump.now()
-            if left <= 0:
-                break
-            await anyio.sleep(min(left, max(idle_stop, _BUSY)))  # a call may have come, and then less is allowed
-        why = "its lists have been read" if errand is not None else f"nobody has needed it for {allowed:g} s"
-        self._move("sleep", why)
-        self._sleep()
-        return _Slept(self.key, why)
 
     async def run(self) -> None:
         """Keep the server up until cancelled, or until it has failed for good."""
@@ -195,7 +147,7 @@ class Supervisor:
             return
         while self.lifecycle.state not in ("failed", "stopped"):
             if self.lifecycle.state == "idle":
-                await self._until_needed()
+                await self._nap.until_needed()
             await anyio.lowlevel.checkpoint_if_cancelled()  # it may have been stopped in the same moment
             self._move("start")
             self._pump.relay.starts(self.key, self._pump.now())
@@ -203,9 +155,17 @@ class Supervisor:
             if self.lifecycle.delay is not None:
                 await anyio.sleep(self.lifecycle.delay)
                 await anyio.lowlevel.checkpoint_if_cancelled()
-                if self._is_woken and not self._pump.relay.targets[self.key].parked:
+                if self._nap.is_woken and not self._pump.relay.targets[self.key].parked:
                     self._move("sleep", self.problem)
-                    self._sleep()
+                    self._nap.begin()
+
+    async def _fall_asleep(self, link: Link) -> ServerError:
+        """Wait until nobody has needed it for so long that it may sleep, and let it."""
+        await self._learned.wait()
+        why = await self._nap.until_unneeded(link)
+        self._move("sleep", why)
+        self._nap.begin()
+        return _Slept(self.key, why)
 
     async def _live(self) -> None:
         """Start it and stay with it until it has ended, whatever that was."""
@@ -277,7 +237,7 @@ class Supervisor:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch, channel.ended, tasks.cancel_scope)
             tasks.start_soon(watch, nonsense.end.wait, tasks.cancel_scope)
-            tasks.start_soon(watch, partial(self._until_unneeded, link), tasks.cancel_scope)
+            tasks.start_soon(watch, partial(self._fall_asleep, link), tasks.cancel_scope)
             failure = await self._start_and_watch(link, channel, started)
             # The channel often knows better why, a moment later: credentials refused, exited with code 1.
             await anyio.sleep(SETTLE)
@@ -344,7 +304,7 @@ class Supervisor:
     def _is_ready(self, started: float) -> None:
         if self.lifecycle.state == "stopped":
             return  # while its answer was on its way to here
-        self.problem, self._is_woken = "", False
+        self.problem, self._nap.is_woken = "", False
         self._started("ok", started)
         self._move("ready")
         self._printed.works_all_the_same()
@@ -364,7 +324,7 @@ class Supervisor:
         """A connection ended or never came to be: plan the next one, or give up."""
         if self.lifecycle.state == "stopped":
             return  # in the very moment in which it ended; who stopped it has seen to the rest
-        if self._is_woken:
+        if self._nap.is_woken:
             trigger = "unreachable"  # tried whenever somebody needs it, ever more seldom: it may have been mended
         # A server's last words may hold what it was configured with, and this goes to clients and tables.
         self.problem = self._redact(problem.reason)
@@ -372,7 +332,7 @@ class Supervisor:
         now, delay = self._pump.now(), self.lifecycle.delay
         coming, again = self.lifecycle.state != "failed", None if delay is None else now + delay
         self._pump.do(
-            self._pump.relay.away, self.key, reason, coming=coming, now=now, next_start=again, tell=self._is_woken
+            self._pump.relay.away, self.key, reason, coming=coming, now=now, next_start=again, tell=self._nap.is_woken
         )
         self.attempted = True
         self._learned.set()

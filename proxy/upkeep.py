@@ -91,6 +91,8 @@ class Upkeep:
                 with remembered.refreshing() as is_ours:
                     if not is_ours:
                         return  # another proxy is at it
-                    await supervisor.refresh()
+                    supervisor.reread()  # who had the right before us may have used it
+                    if remembered.age >= self._refresh_after:
+                        await supervisor.refresh()
             except OSError as problem:
                 self._emit(Notice("debug", f"its lists can't be refreshed: {problem}", supervisor.key))

@@ -32,7 +32,7 @@ LEVELS = [
     ("transports",),
     ("conversation", "printed", "remembered"),
     ("inventory",),
-    ("survey",),
+    ("survey", "nap"),
     ("telemetry",),
     ("supervisor",),
     ("fleet",),

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+import anyio
 import msgspec
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +16,9 @@ from ..catalogue import Route
 from ..config.load import load, locate
 from ..config.models import Config
 from .local import complain, local_client, output
+
+_LEARN_WITHIN = 2.0
+"""Seconds in which servers that had to be started may tell the rest of what they list, to be remembered."""
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -36,6 +40,11 @@ async def _list(config: Config) -> tuple[tuple[Route, ...], list[str]]:
     async with local_client(config, observers=[complain]) as (hub, client):
         await hub.fleet.until_settled()
         await client.request("tools/list")
+        with anyio.move_on_after(_LEARN_WITHIN):
+            async with anyio.create_task_group() as tasks:
+                for supervisor in hub.fleet.supervisors:
+                    if not supervisor.sleeps:
+                        tasks.start_soon(supervisor.until_learned)
         problems = [f"server {one.server!r} is missing: {one.problem}" for one in hub.fleet.reports() if one.problem]
         return hub.relay.catalogue.routes(), problems
 

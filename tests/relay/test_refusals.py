@@ -170,12 +170,12 @@ def test_a_server_that_is_starting_for_the_first_time_says_since_when_and_for_ho
 
 def test_a_queue_that_is_full_says_when_its_server_is_tried_again() -> None:
     world, a, client = listed()
-    world.targets["a"].limits = Limits(queued=0)
+    world.targets["a"].limits = Limits(running=1, queued=0)
     world.lose(a)
     world.do(world.relay.away, "a", "it exited", coming=True, now=world.now, next_start=world.now + 3)
-    client.send(call(b"1", "a__x"))
+    client.send(call(b"1", "a__x"), call(b"2", "a__x"))
     assert (
-        "server 'a' is away (it exited; it is tried again in 3.0 s), and 0 more wait" in client.one().error["message"]
+        "server 'a' is away (it exited; it is tried again in 3.0 s), and 1 more wait" in client.one().error["message"]
     )
 
 

@@ -227,6 +227,7 @@ async def test_the_end_of_the_stream_is_the_end_of_the_connection(heard: Collect
 
 async def test_a_call_that_had_not_left_when_the_connection_broke_was_not_delivered(heard: Collector) -> None:
     async with greeted(SseSite(), heard) as (channel, server):
+        await server.until(lambda: bool(server.asked("notifications/initialized")))
         server.stop_reading()
         channel.write(b'{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"n":"' + b"x" * 20_000_000 + b'"}}\n')
         await server.until(lambda: bool(server.unread))

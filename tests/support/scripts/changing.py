@@ -1,8 +1,9 @@
 """A server that is what its folder, the first argument, says at its start. Each start is a line of the file `starts`.
 
 `is.json` there may hold `version`, `tools` (names), `instructions`, `fails` (why it ends at once) and `gates` (method
--> FIFO that has to be written to before such a request is answered). Tools, its prompt and its resource answer with
-the process number. Further arguments tell it from others; the first of them is the scheme of its resource.
+-> FIFO that has to be written to before such a request is answered; a `*` in it is the scheme). Tools, its prompt and
+its resource answer with the process number. Further arguments tell it from others; the first of them is the scheme of
+its resource.
 """
 
 import json
@@ -31,7 +32,7 @@ def main() -> None:
         if gate is None:
             answer(message)
         else:
-            threading.Thread(target=answer_behind, args=(gate, message), daemon=True).start()
+            threading.Thread(target=answer_behind, args=(gate.replace("*", SCHEME), message), daemon=True).start()
 
 
 def answer_behind(gate: str, message: dict[str, Any]) -> None:
