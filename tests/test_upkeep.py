@@ -249,6 +249,24 @@ async def test_what_another_proxy_reads_again_is_left_to_it(shelf: Listings, tmp
             assert ours, "the right is given back"
 
 
+async def test_what_another_proxy_has_read_meanwhile_is_taken_over_and_nothing_is_started(
+    shelf: Listings, tmp_path: Path
+) -> None:
+    stage, servers = Stage(), {"a": ScriptedServer("t")}
+    await learn(shelf, servers)
+    async with kept_up(stage, servers, tmp_path, refresh_after=DAY) as (_, upkeep):
+        client = await stage.client()
+        assert await listed(client) == ["a__t"]
+        await anyio.sleep(DAY)
+        async with fleet_of(Stage(), {"a": ScriptedServer("t", "new")}, shelf=shelf, afresh=True) as other:
+            await other.supervisors[0].until_learned()
+        upkeep.in_use()
+        await stage.until(lambda: bool(stage.notified))
+        assert await listed(client) == ["a__t", "a__new"]
+        await anyio.sleep(AGAIN)
+        assert started(servers) == {"a": 0}
+
+
 async def test_where_the_right_to_refresh_can_not_be_had_nothing_is_refreshed(shelf: Listings, tmp_path: Path) -> None:
     stage, servers = Stage(), {"a": ScriptedServer("t")}
     await learn(shelf, servers)

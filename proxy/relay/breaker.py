@@ -24,7 +24,7 @@ PINGS: Final = 3
 
 
 class Breakers:
-    """Opens and closes them. The state is with each link: from `failures` to `heard_before`."""
+    """Opens and closes them. The state is with each link: `failures`, `shut_until` and `trial`."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -40,9 +40,9 @@ class Breakers:
         """It answered a call, so there is no need to ask."""
         link.failures = 0
         link.shut_until = 0.0
-        if link.probe:
-            link.abandon(link.probe, tell=False)
-            link.probe = 0
+        if link.trial.probe:
+            link.abandon(link.trial.probe, tell=False)
+            link.trial.probe = 0
 
     def _patience(self, link: Link) -> float:
         """Seconds that a call of this server may take."""
@@ -51,11 +51,12 @@ class Breakers:
 
     def _listen(self, link: Link, now: float) -> None:
         """Whatever it says from here on shows that it does not hang."""
-        link.pings, link.silent_since, link.heard_before = 0, now, link.heard
+        trial = link.trial
+        trial.pings, trial.since, trial.heard = 0, now, link.heard
 
     def _shut(self, link: Link, seconds: float, now: float) -> None:
-        link.shut_for = min(seconds, LONGEST_SHUT)
-        link.shut_until = now + link.shut_for
+        link.trial.shut_for = min(seconds, LONGEST_SHUT)
+        link.shut_until = now + link.trial.shut_for
         self._state.wake_by(link.shut_until)
 
     def expire(self, now: float) -> float:
@@ -63,11 +64,11 @@ class Breakers:
         wake = float("inf")
         for link in self._state.links:
             if link.shut_until and link.shut_until <= now:
-                if link.probe:  # it did not answer that, either
-                    link.abandon(link.probe, tell=False)
-                    link.probe = 0
+                if link.trial.probe:  # it did not answer that, either
+                    link.abandon(link.trial.probe, tell=False)
+                    link.trial.probe = 0
                     self._unanswered(link, now)
-                    self._shut(link, 2 * link.shut_for, now)
+                    self._shut(link, 2 * link.trial.shut_for, now)
                 else:
                     self._ask(link, now)
             if link.shut_until:
@@ -75,19 +76,19 @@ class Breakers:
         return wake
 
     def _unanswered(self, link: Link, now: float) -> None:
-        if link.heard != link.heard_before or link.questions:  # it may well wait for an answer of its own
+        if link.heard != link.trial.heard or link.questions:  # it may well wait for an answer of its own
             self._listen(link, now)
             return
-        link.pings += 1
-        if link.pings >= PINGS:
-            link.hung(f"it said nothing for {now - link.silent_since:.0f} s and did not answer {link.pings} pings")
+        link.trial.pings += 1
+        if link.trial.pings >= PINGS:
+            link.hung(f"it said nothing for {now - link.trial.since:.0f} s and did not answer {link.trial.pings} pings")
 
     def _ask(self, link: Link, now: float) -> None:
         def done(reply: Reply | None) -> None:
             if reply is None or reply.answered:  # even an error shows that somebody is there
-                link.probe = 0
+                link.trial.probe = 0
             if reply is not None and reply.answered:
                 self.answered(link)
 
-        link.probe = link.ask("ping", b"", done)
+        link.trial.probe = link.ask("ping", b"", done)
         link.shut_until = now + min(PONG_WITHIN, self._patience(link))

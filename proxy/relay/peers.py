@@ -213,6 +213,22 @@ def declares(capabilities: Mapping[str, bytes], *path: str) -> bool:
     return raw not in (b"", b"null", b"false")
 
 
+class Trial:
+    """How a breaker finds out whether a server is back: `probe` is the id of the ping that it waits for, if any.
+
+    `pings` in a row had no answer; `heard` were the messages of the link when they began, at `since`.
+    """
+
+    __slots__ = ("heard", "pings", "probe", "shut_for", "since")
+
+    def __init__(self) -> None:
+        self.probe = 0
+        self.shut_for = 0.0
+        self.pings = 0
+        self.since = 0.0
+        self.heard = 0
+
+
 class Link(Peer):
     """One connection to a server: an id space of ours, and what is in flight in it.
 
@@ -222,6 +238,7 @@ class Link(Peer):
     """
 
     def __init__(self, dirty: list[Peer], server: str) -> None:
+        # Beyond 30 attributes CPython finds each of them more slowly: what few calls need belongs together elsewhere.
         super().__init__(dirty)
         self.server = server
         self.calls: dict[int, Call] = {}
@@ -234,11 +251,7 @@ class Link(Peer):
         """How many of its calls may take for ever, and so don't count as work."""
         self.failures = 0
         self.shut_until = 0.0
-        self.shut_for = 0.0
-        self.probe = 0
-        self.pings = 0
-        self.silent_since = 0.0
-        self.heard_before = 0
+        self.trial = Trial()
         """The breaker's; see `Breakers`."""
         self.held = 0
         """Bytes of what it asked clients that can't be asked yet."""
