@@ -1,6 +1,8 @@
 # Everything here needs Python 3.11+ and make; the environments bring the rest, Node included.
 PYTHON ?= python3
 ARGS ?=
+# More than cores, since tests also wait. With 0 they run one after another, in one process.
+WORKERS ?= 3
 
 RUN := .venv
 TEST := .venv-test
@@ -39,7 +41,7 @@ demo: $(RUN)/.installed
 # CI means here: no test may skip because something is missing.
 test: venv-test
 	@$(TEST)/bin/python -m compileall -q proxy
-	CI=true $(TEST)/bin/python -m pytest $(ARGS)
+	CI=true $(TEST)/bin/python -m pytest -n $(WORKERS) --max-worker-restart=0 $(ARGS)
 
 # A run of one test for longer than the limit that ends hangs.
 interleavings: $(TEST)/.installed

@@ -16,9 +16,9 @@ from proxy.errors import INVALID_PARAMS, ConnectionLost, Hopeless
 from proxy.events import ListingRecalled, ServerStateChanged
 from proxy.fleet import Fleet
 from proxy.fronts.local import RequestFailed
+from proxy.nap import LINGER
 from proxy.relay.refusals import LONGEST_WAIT
 from proxy.store.listings import Listings
-from proxy.nap import LINGER
 from tests.support.message import Message
 from tests.support.scripted import Connection, Outcome, ScriptedServer, configured, result
 from tests.support.stage import Stage, call, configuration, fleet_of, learn, listed, supervised

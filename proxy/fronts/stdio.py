@@ -9,6 +9,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final, cast
 
@@ -253,10 +254,11 @@ async def _start_reading(fd: int, intake: Intake[Session], gone: anyio.Event) ->
     reader = _Reader(intake, gone)
 
     def read() -> None:
-        try:
-            while data := os.read(fd, _READ):
-                loop.call_soon_threadsafe(reader.data_received, data)
-        finally:
+        # OSError: a terminal that is gone. RuntimeError: so is the loop, and with it whoever would want to know.
+        with suppress(RuntimeError):
+            with suppress(OSError):
+                while data := os.read(fd, _READ):
+                    loop.call_soon_threadsafe(reader.data_received, data)
             loop.call_soon_threadsafe(reader.connection_lost, None)
 
     threading.Thread(target=read, name="stdin", daemon=True).start()

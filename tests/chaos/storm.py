@@ -11,6 +11,7 @@ import random
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,9 @@ SLACK: Final = 3.0
 """Seconds after its deadline at which a call counts as hung: the machine may be busy."""
 RECOVERY: Final = 2.0
 """Seconds for which a server counts as touched."""
+PART: Final = 15.0
+"""Seconds of storm between two calms, so that both are measured on a machine that is as busy."""
+PATIENCE: Final = 60.0
 
 
 @dataclass
@@ -53,18 +57,21 @@ class Report:
 
     outcomes: Counter[str]
     deeds: Counter[str]
-    baseline: float
-    """p99 without a storm, in seconds."""
-    survivors: float
-    """p99 of the calls to servers that were left alone."""
+    p99s: list[tuple[float, float]]
+    """Seconds, for each part: without a storm, and at the servers that were left alone in it."""
     broken: list[str] = field(default_factory=list)
 
+    @property
+    def slowdown(self) -> float:
+        """The median of the parts, since something else on the machine may begin or end within one."""
+        return statistics.median(alone / calm for calm, alone in self.p99s)
+
     def __str__(self) -> str:
-        alone, calm = self.survivors * 1000, self.baseline * 1000
+        parts = ", ".join(f"{alone * 1000:.1f} ms ({calm * 1000:.1f} ms)" for calm, alone in self.p99s)
         lines = [
             f"calls  {counts(self.outcomes)}",
             f"deeds  {counts(self.deeds)}",
-            f"p99    {alone:.1f} ms at servers left alone, {alone / calm:.2f} times the {calm:.1f} ms of the calm",
+            f"p99    {self.slowdown:.2f} times that of the calm at servers left alone: {parts}",
         ]
         return "\n".join([*lines, *(self.broken or ["nothing lost, doubled, hung or crossed; the journal agrees"])])
 
@@ -116,10 +123,20 @@ class Storm:
 
     def open(self) -> None:
         self._hub.initialize()
+        self.settle()
+        self.settle()  # the first calls of all are slower
+
+    def settle(self) -> None:
+        """Until all servers answer, also those that were killed."""
+        until = time.monotonic() + PATIENCE
         for key in self.servers:
-            for _ in range(2):
-                answer = self._hub.call(f"{key}__note", {"nonce": f"warm {key}", "ms": 0})
-                assert answer.result["content"][0]["text"] == f"warm {key}"
+            call = Call(key, f"warm {key}", time.monotonic())
+            while "error" in (answer := self._hub.call(f"{key}__note", {"nonce": call.nonce, "ms": 0})).members:
+                assert time.monotonic() < until, answer.error
+                self._failed(call, answer.error)
+                time.sleep(0.1)
+                self._tend(time.monotonic())
+            assert answer.result["content"][0]["text"] == call.nonce
 
     def close(self) -> None:
         for pid in self._stopped:
@@ -280,21 +297,27 @@ def p99(calls: list[Call]) -> float:
 
 
 def storm(seconds: float, seed: int, folder: Path) -> Report:
-    """A calm of a fifth of the time, then the storm."""
+    """So long in all, in parts, and before each of them a calm of a fifth of its time."""
     one = Storm(folder, seed)
+    parts = max(1, round(seconds / PART))
+    calms: list[list[Call]] = []
+    storms: list[list[Call]] = []
     with nothing_left(one.mark):
         try:
             one.open()
-            calm = one.run(max(1.0, seconds / 5), calm=True)
-            wild = one.run(seconds, calm=False)
+            for _ in range(parts):
+                one.settle()
+                calms.append(one.run(max(1.0, seconds / parts / 5), calm=True))
+                storms.append(one.run(seconds / parts, calm=False))
         finally:
             one.close()
         left = marked(one.mark)
         if left:
             one.broken.append(f"left behind: {left}")
     one.judge()
-    outcomes = Counter(call.outcome or "lost" for call in wild)
-    return Report(outcomes, one.deeds, p99(calm), p99(one.left_alone(wild)), one.broken)
+    outcomes = Counter(call.outcome or "lost" for wild in storms for call in wild)
+    p99s = [(p99(calm), p99(one.left_alone(wild))) for calm, wild in zip(calms, storms, strict=True)]
+    return Report(outcomes, one.deeds, p99s, one.broken)
 
 
 def main() -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos import FULL
 from tests.chaos.test_habits import SCRIPT
 from tests.support import servers
 from tests.support.manifold import Manifold, running, write_config
 from tests.support.processes import eventually, marked, new_mark, nothing_left
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "5"))
-AT_ONCE = 5
+ROUNDS = 20 if FULL else 5
+AT_ONCE = 10
 
 HABITS = [
     "none",
@@ -105,13 +106,12 @@ def test_no_end_amid_starts_leaves_a_process(end: Callable[[Process], None], tmp
     command = [sys.executable, "-S", str(SCRIPT), "--habit"]
     habits = ["exits-at-once", "never-answers-initialize", "has-children", "closes-stdout-at-once", "never-lists"]
     entries = {habit: servers.entry([*command, habit], env=mark) for habit in habits}
-    for start in range(0, ROUNDS, AT_ONCE):
-        with nothing_left(mark, own), contextlib.ExitStack() as stack:
-            folders = [tmp_path / f"{start + n}" for n in range(min(AT_ONCE, ROUNDS - start))]
-            hubs = [stack.enter_context(running(write_config(folder, entries), env=own)) for folder in folders]
-            for hub in hubs:
-                end(hub.child.process)
-            for hub in hubs:
-                hub.child.wait_for_exit()
-            eventually(lambda: not marked(mark), lambda: marked(mark))
-            eventually(lambda: not marked(own), lambda: marked(own))
+    with nothing_left(mark, own), contextlib.ExitStack() as stack:
+        folders = [tmp_path / f"{n}" for n in range(5)]
+        hubs = [stack.enter_context(running(write_config(folder, entries), env=own)) for folder in folders]
+        for hub in hubs:
+            end(hub.child.process)
+        for hub in hubs:
+            hub.child.wait_for_exit()
+        eventually(lambda: not marked(mark), lambda: marked(mark))
+        eventually(lambda: not marked(own), lambda: marked(own))

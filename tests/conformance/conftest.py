@@ -20,8 +20,8 @@ from tests.support.web import listening
 
 HERE = Path(__file__).parent
 EVERYTHING = [sys.executable, str(HERE / "everything.py")]
-AT_ONCE = 3
-"""More than cores, since a run also waits."""
+AT_ONCE = 2
+"""A run also waits, and another worker's tests run beside."""
 
 
 @pytest.fixture(scope="session")
