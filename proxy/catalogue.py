@@ -316,6 +316,15 @@ class Catalogue:
                 route = routes.get(wire.encode_text(name))
         return route
 
+    def has_scheme(self, server: str, uri: str) -> bool:
+        """Whether a server lists anything whose URI begins as this one does, up to the first colon."""
+        scheme = uri.partition(":")[0].lower() + ":"
+        return any(
+            route.server == server and route.own.lower().startswith(scheme)
+            for kind in ("resources", "templates")
+            for route in self._routes[kind].values()
+        )
+
     def owners(self, uri: str) -> tuple[Route, ...]:
         """Who has a resource: the one that listed it or names it in a tool, else those whose template fits."""
         raw = wire.encode_text(uri)
@@ -329,11 +338,14 @@ class Catalogue:
         fitting = [route.server for template, route in self._templates if template.matches(uri)]
         return tuple(Route(uri, server, uri, raw, sure=False) for server in dict.fromkeys(fitting))
 
-    def nearest(self, kind: str, name: str) -> list[str]:
-        """Up to three public names that look like `name`, best first; a bare tool name finds its prefixed form."""
+    def nearest(self, kind: str, name: str, server: str | None = None) -> list[str]:
+        """Up to three public names that look like `name`, best first; a bare tool name finds its prefixed form.
+
+        Those of one server alone, where it is given.
+        """
         import difflib  # only an error path wants it, and it costs start-up time
 
-        routes = self._routes[kind].values()
+        routes = [route for route in self._routes[kind].values() if server in (None, route.server)]
         endings = [route.public for route in routes if route.own == name]
         publics = [route.public for route in routes]
         if len(publics) > _MOST_COMPARED:  # comparing takes its time, and everybody waits for it

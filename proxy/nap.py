@@ -58,8 +58,12 @@ class Nap:
         self._errand = stay
         self._wake.set()
 
-    def _needed(self) -> None:
-        self._errand = None
+    def _needed(self, sure: bool) -> None:
+        """Who was asked only because it might be the one may go back to sleep soon."""
+        if sure:
+            self._errand = None
+        elif not self._wake.is_set():
+            self._errand = LINGER
         self._wake.set()
 
     async def until_needed(self) -> None:
@@ -81,6 +85,8 @@ class Nap:
         while True:
             await anyio.lowlevel.checkpoint_if_cancelled()  # it may have been stopped in the same moment
             idle_stop = self._server.entry.idle_stop or float("inf")
+            if self._remembered is not None and not self._remembered.is_of_use:
+                idle_stop = float("inf")  # all are to be seen running
             errand = self._errand if link.used is None and self.is_lazy else None
             allowed = errand if errand is not None else idle_stop
             since = self._pump.relay.idle_since(link, self._pump.now())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Protocol
+from hashlib import sha256
+from typing import Final, Protocol
 
 from msgspec import Raw
 
@@ -14,6 +15,12 @@ from .config.models import Server
 from .eras.handshake import Offer, ServerHello
 from .events import Emit, ListingRecalled, Notice
 from .store.listings import Memory
+
+_CLOCKS_DIFFER: Final = 60.0
+"""Seconds by which what is remembered may seem to come from the future."""
+
+_WRITE_EVERY: Final = 60.0
+"""Seconds for which a server that lists the same again and again is not written down again."""
 
 
 class Shelf(Protocol):
@@ -47,6 +54,9 @@ class Remembered:
         self._afresh = afresh
         self._complained = False
         self._fresh: dict[str, Sequence[Raw]] = {}
+        self._kept: dict[str, bytes] = {}
+        """For each kind a hash of what was kept last, by this process."""
+        self._hello: ServerHello | None = None
 
     @property
     def is_of_use(self) -> bool:
@@ -60,8 +70,9 @@ class Remembered:
 
     @property
     def age(self) -> float:
-        """Seconds since what is remembered was said; infinite where nothing is."""
-        return float("inf") if self.saved is None else self._clock() - self.saved
+        """Seconds since what is remembered was said; infinite where nothing is, or the clock was another then."""
+        age = -float("inf") if self.saved is None else self._clock() - self.saved
+        return age if age >= -_CLOCKS_DIFFER else float("inf")
 
     def recall(self, offer: Offer) -> Memory | None:
         """What is remembered for such a client. What can't be read is as good as nothing, and is replaced in time."""
@@ -77,7 +88,7 @@ class Remembered:
             self._emit(ListingRecalled(self._server.key, "miss"))
             return None
         self.saved = memory.saved
-        self._emit(ListingRecalled(self._server.key, "hit", max(0.0, self.age)))
+        self._emit(ListingRecalled(self._server.key, "hit", max(0.0, self._clock() - memory.saved)))
         return memory
 
     def learn(self, kind: str, items: Sequence[Raw]) -> None:
@@ -87,6 +98,10 @@ class Remembered:
     async def keep(self, hello: ServerHello, offer: Offer, has: set[str]) -> None:
         """Remember what was learned. Kinds that the server `has` and that could not be read stay as they were."""
         fresh, self._fresh = self._fresh, {}
+        hashes = {kind: sha256(b"\n".join(items)).digest() for kind, items in fresh.items()}
+        same = hello == self._hello and offer == self.offer and hashes.items() <= self._kept.items()
+        if same and self.age < _WRITE_EVERY:
+            return  # a server that announces changes in a loop must not wear out a disk
         memory = Memory(hello, fresh, offer, self._clock())
         try:
             # A slow disk must not hold up calls.
@@ -97,7 +112,8 @@ class Remembered:
                 text = f"its lists can't be kept for the next session, which will have to start it for them: {problem}"
                 self._emit(Notice("warning", text, self._server.key))
             return
-        self.saved, self.offer = memory.saved, offer
+        self.saved, self.offer, self._hello = memory.saved, offer, hello
+        self._kept |= hashes
 
     def refreshing(self) -> AbstractContextManager[bool]:
         """Hold the right to refresh it; false where another proxy does."""

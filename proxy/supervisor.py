@@ -330,6 +330,8 @@ class Supervisor:
         self.problem = self._redact(problem.reason)
         reason = self._move(trigger, self.problem)
         now, delay = self._pump.now(), self.lifecycle.delay
+        if self._nap.is_woken:
+            delay = None  # it is tried when somebody needs it
         coming, again = self.lifecycle.state != "failed", None if delay is None else now + delay
         self._pump.do(
             self._pump.relay.away, self.key, reason, coming=coming, now=now, next_start=again, tell=self._nap.is_woken

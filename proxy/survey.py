@@ -20,6 +20,9 @@ from .remembered import Remembered
 SETTLE: Final = 0.05
 """Seconds in which announcements of changed lists gather, since servers send them in bursts."""
 
+SETTLE_AT_MOST: Final = 5.0
+"""The same for a server that never stops announcing: it is listed ever more seldom."""
+
 
 class Survey:
     """What it reads goes to the server's inventory, and to the store where there is one.
@@ -80,9 +83,11 @@ class Survey:
 
     async def follow(self, talk: Conversation, offer: Offer) -> None:
         """Read again what the server says has changed, until cancelled."""
+        settle = SETTLE
         while True:
+            settle = min(2 * settle, SETTLE_AT_MOST) if self._announced.is_set() else SETTLE
             await self._announced.wait()
-            await anyio.sleep(SETTLE)
+            await anyio.sleep(settle)
             stale, self._stale, self._announced = self._stale, set(), anyio.Event()
             await self.read_all(talk, [kind for kind in KINDS if kind in stale])
             await self.keep(offer)

@@ -441,6 +441,31 @@ async def test_a_server_sleeps_when_it_has_not_been_needed_for_its_idle_time(she
         assert stage.notified == []
 
 
+async def test_afresh_nobody_sleeps_whatever_the_entry_says(shelf: Listings) -> None:
+    stage, server = Stage(), ScriptedServer("echo")
+    one = configured("one", idle_stop=IDLE)
+    async with fleet_of(stage, {"one": server}, entries={"one": one}, shelf=shelf, afresh=True):
+        await stage.client()
+        await anyio.sleep(DAY)
+        assert stage.states("one") == ["starting", "ready"]
+
+
+async def test_a_server_that_was_only_asked_since_it_might_know_sleeps_again_soon(shelf: Listings) -> None:
+    stage, server = Stage(), ScriptedServer("echo")
+    server.capabilities["resources"] = {}
+    await learn(shelf, {"one": server})
+    async with supervised(stage, server, shelf=shelf):
+        client = await stage.client()
+        with pytest.raises(RequestFailed):
+            await client.request("resources/read", b'{"uri":"notes://unlisted"}')
+        assert stage.states("one") == ["starting", "ready"]
+        await anyio.sleep(DAY)
+        assert stage.states("one") == ["starting", "ready", "idle"]
+        await call(client, "one__echo")
+        await anyio.sleep(DAY)
+        assert stage.states("one") == ["starting", "ready", "idle", "starting", "ready"]
+
+
 async def test_a_call_while_it_may_stay_for_its_lists_gives_it_its_idle_time_and_no_more(shelf: Listings) -> None:
     stage, server = Stage(), ScriptedServer("echo")
     async with supervised(stage, server, configured("one", idle_stop=10.0), shelf) as supervisor:

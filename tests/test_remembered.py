@@ -73,13 +73,36 @@ async def test_what_was_learned_for_another_client_is_no_use(tmp_path: Path) -> 
     assert (place.remembered.saved, place.remembered.offer) == (None, ABLE)
 
 
-async def test_a_memory_from_the_future_is_new(tmp_path: Path) -> None:
-    """The clock was put back."""
+async def test_a_memory_from_the_future_is_old(tmp_path: Path) -> None:
+    """The clock was another then: it would be taken for fresh for ever."""
     place = Place(tmp_path)
     await place.learn(tools=b"1")
+    place.now = 4990.0
+    place.remembered.recall(PLAIN)
+    assert place.remembered.age == -10.0, "clocks are set now and then"
     place.now = 1000.0
     place.remembered.recall(PLAIN)
-    assert place.events == [ListingRecalled("git", "hit", 0.0)]
+    assert place.events == [ListingRecalled("git", "hit", 0.0)] * 2
+    assert place.remembered.age == float("inf")
+
+
+async def test_the_same_again_is_not_written_again_at_once(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    await place.learn(tools=b"1", prompts=b"2")
+    [path] = (tmp_path / "listings").iterdir()
+    written = path.stat().st_ino
+    same: list[dict[str, bytes]] = [{"tools": b"1"}, {"prompts": b"2"}, {}]
+    for found in same:
+        await place.learn(PLAIN, **found)
+        assert path.stat().st_ino == written
+    await place.learn(tools=b"other")
+    assert place.kept() == {"tools": [b"other"], "prompts": [b"2"]}
+    place.now += 100
+    await place.learn(tools=b"other")
+    place.remembered.recall(PLAIN)
+    assert place.remembered.saved == place.now, "it is known to be so still"
+    await place.learn(ABLE, tools=b"other")
+    assert place.kept(ABLE) == {"tools": [b"other"]}
 
 
 async def test_what_can_not_be_read_is_as_good_as_nothing_and_is_replaced(tmp_path: Path) -> None:

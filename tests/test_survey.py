@@ -17,7 +17,7 @@ from proxy.relay import Link, Target
 from proxy.relay.peers import Limits
 from proxy.remembered import Remembered
 from proxy.store.listings import Listings
-from proxy.survey import SETTLE, Survey
+from proxy.survey import SETTLE, SETTLE_AT_MOST, Survey
 from tests.support.message import Message
 from tests.support.scripted import Connection, Outcome, ScriptedServer, configured, error, result
 from tests.support.stage import Stage
@@ -186,6 +186,30 @@ async def test_a_burst_of_announcements_is_read_once_when_it_is_over_and_remembe
         assert len(server.asked("prompts/list")) == 1, "nobody said that they changed"
         assert one.shown() == ["one__a", "one__late"]
         assert one.kept() == {"tools": 2, "prompts": 1}
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_server_that_announces_without_end_is_listed_ever_more_seldom(tmp_path: Path) -> None:
+    stage, server = Stage(), with_prompts("a")
+    async with surveyed(stage, server, tmp_path) as one, anyio.create_task_group() as tasks:
+        tasks.start_soon(one.survey.follow, one.talk, OFFER)
+
+        def again(connection: Connection, message: Message) -> Outcome:
+            connection.notify(LIST_CHANGED)
+            return ScriptedServer("a").answer(connection, message)
+
+        server.scripts["tools/list"] = again
+        server.last.notify(LIST_CHANGED)
+        await anyio.sleep(600)
+        asked = len(server.asked("tools/list"))
+        assert 600 / SETTLE_AT_MOST <= asked <= 600 / SETTLE_AT_MOST + 10
+        del server.scripts["tools/list"]
+        await anyio.sleep(60)
+        before = len(server.asked("tools/list"))
+        server.tools.append("late")
+        server.last.notify(LIST_CHANGED)
+        await anyio.sleep(2 * SETTLE)
+        assert len(server.asked("tools/list")) == before + 1, "one that calmed down is read at once"
         tasks.cancel_scope.cancel()
 
 

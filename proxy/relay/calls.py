@@ -93,26 +93,25 @@ class Calls:
         """The owner is known, or the next that may be it: send, park or refuse."""
         call.route = route
         target = self._state.targets[route.server]
-        timeout = target.limits.call
-        if now >= call.started + timeout:
+        until = call.started + target.limits.call
+        if call.others and not route.sure:
+            until = min(until, now + min(MAYBE_OWNER_WAIT, (until - now) / (len(call.others) + 1)))
+        if now >= call.started + target.limits.call:
             self._expire(call, now)  # before it is sent: nobody would wait for what it does
         elif target.link is not None and target.link.shut_until:
             self._pass_over(call, refusals.shut(target, target.link, now), now)
         elif target.is_busy and not call.method.endless:
-            self._queue(call, target, now)
+            self._queue(call, target, until, now)
         elif target.link is not None:
-            call.deadline = float("inf") if call.method.endless else call.started + timeout
-            if call.others and not route.sure:
-                share = (call.deadline - now) / (len(call.others) + 1)
-                call.deadline = now + min(MAYBE_OWNER_WAIT, share)
+            call.deadline = float("inf") if call.method.endless else until
             self._send(call, route, target, target.link, now)
         elif target.coming:
-            self._queue(call, target, now)
+            self._queue(call, target, until, now)
         else:
             self._refuse(call, refusals.down(call, target, now), now)
 
-    def _queue(self, call: Call, target: Target, now: float) -> None:
-        refusal = self._queues.wait_for_server(call, target, now)
+    def _queue(self, call: Call, target: Target, until: float, now: float) -> None:
+        refusal = self._queues.wait_for_server(call, target, until, now)
         if refusal is not None:
             self._pass_over(call, refusal, now)
 
@@ -387,7 +386,8 @@ class Calls:
         self._state.emit(call.ended(outcome, size, now, server, reason))
         if link is not None:
             link.endless -= call.method.endless
-            link.used = now
+            if outcome == "ok" or call.route is None or call.route.sure:
+                link.used = now  # who was only asked since it might know, and did not, was not needed
             target = self._state.targets.get(link.server)
             if target is not None and target.parked:
                 self.go_on(target, now)

@@ -158,11 +158,15 @@ class Methods:
         return (Route(uri, server, own, wire.encode_text(own)),)
 
     def _around(self, session: Session, raw: Raw) -> tuple[Route, ...]:
-        """All that have resources, in order; those that sleep are woken last."""
+        """All that have resources, in order; of those that sleep, which come last, those that list the like, if any."""
         uri = wire.text(raw)
         if uri is None or len(uri) > _LONGEST_URI:
             return ()
         able = [target for target in self._state.targets.values() if target.is_at_hand and target.can("resources")]
+        catalogue = self._state.catalogue
+        alike = {target for target in able if catalogue.has_scheme(target.key, uri)}
+        if alike:
+            able = [target for target in able if target.link is not None or target in alike]
         able.sort(key=lambda target: target.link is None)
         return tuple(Route(uri, target.key, uri, bytes(raw), sure=False) for target in able)
 

@@ -288,6 +288,11 @@ class Link(Peer):
         self.send(wire.request(id, method, params))
         return id
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody here waits for an answer of the server's."""
+        return any(done is not _unheard for done in self.asks.values())
+
     def request(self, method: str, params: bytes) -> None:
         """Send a request of our own whose answer tells nothing that anybody waits for."""
         self.ask(method, params, _unheard)
@@ -353,7 +358,7 @@ class Target:
         self.coming = True
         self.starting_since: float | None = None
         self.next_start: float | None = None
-        self.wake: Callable[[], None] | None = None
+        self.wake: Callable[[bool], None] | None = None
         """It sleeps, or wakes up: who needs it calls this, and may wait for it as long as the call may take."""
         self.known = False
         self.news = ""

@@ -35,8 +35,11 @@ class Queues:
         self._enter(call, self._unresolved, deadline)
         return None
 
-    def wait_for_server(self, call: Call, target: Target, now: float) -> Refusal | None:
-        """It is on its way, or has as much to do as it may; returns why not, where there is no room to wait."""
+    def wait_for_server(self, call: Call, target: Target, until: float, now: float) -> Refusal | None:
+        """It is on its way, or has as much to do as it may; returns why not, where there is no room to wait.
+
+        The call waits until then at most, and less for a server that is not only woken.
+        """
         limits = target.limits
         # Who waits for a start waits for no turn: that is nothing that somebody may wish to do without.
         most = limits.queued if target.link is not None else max(limits.queued, limits.running)
@@ -46,13 +49,12 @@ class Queues:
             return refusals.heavy(target.held, target)
         if self._held and self._held + call.bytes_in > MOST_HELD_IN_ALL:
             return refusals.heavy(self._held)
-        deadline = call.started + limits.call
         if target.wake is None:
-            deadline = min(deadline, call.since + LONGEST_WAIT)
+            until = min(until, call.since + LONGEST_WAIT)
         else:
-            target.wake()
+            target.wake(call.route is None or call.route.sure)
         target.held += call.bytes_in
-        self._enter(call, target.parked, deadline)
+        self._enter(call, target.parked, until)
         return None
 
     def _enter(self, call: Call, place: dict[Call, None], deadline: float) -> None:

@@ -72,7 +72,7 @@ def gone(state: State, call: Call, before: Route) -> Refusal | None:
     target = state.targets.get(before.server)
     if target is None or target.link is None:
         return None
-    near = state.catalogue.nearest(call.method.kind, call.name) if call.method.kind else []
+    near = state.catalogue.nearest(call.method.kind, call.name, target.key) if call.method.kind else []
     hint = f"; it has {', '.join(near)}" if near else ""
     message = f"server {target.key!r} no longer has the {call.method.what} {before.own!r}{target.news}{hint}"
     return Refusal(INVALID_PARAMS, f"{message}. The list was corrected", target.key)
@@ -158,7 +158,10 @@ def late(call: Call, target: Target, now: float) -> Refusal:
     waited = now - call.since
     sent = "was sent once, and the connection broke" if call.doubtful else "was not sent"
     if now - call.started >= target.limits.call:
-        message = f"server {target.key!r} could not take the call within its {target.limits.call:g} s; it {sent}"
+        why = _does(target) if target.link is not None else _absence(target, now)
+        message = (
+            f"server {target.key!r} could not take the call within its {target.limits.call:g} s ({why}); it {sent}"
+        )
         return Refusal(REQUEST_TIMED_OUT, message, target.key, "timeout")
     message = f"server {target.key!r} did not come up within {waited:.0f} s: {_absence(target, now)}"
     if target.link is not None:

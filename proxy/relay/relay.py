@@ -162,8 +162,11 @@ class Relay:
             self._subscriptions.renew_all(link)
         self._calls.retry(target, now)
 
-    def sleep(self, server: str, wake: Callable[[], None], now: float) -> None:
-        """The server is to be had for the asking: who needs it has `wake` called, and waits until it is ready."""
+    def sleep(self, server: str, wake: Callable[[bool], None], now: float) -> None:
+        """The server is to be had for the asking: who needs it has `wake` called, and waits until it is ready.
+
+        `wake` is told whether it is sure that this server is the one that is needed.
+        """
         target = self._state.targets[server]
         target.link, target.wake = None, wake
         target.away, target.coming = ASLEEP, True
@@ -173,7 +176,7 @@ class Relay:
     def idle_since(self, link: Link, now: float) -> float | None:
         """Since when nothing has been under way on this connection; None if something is."""
         target = self._state.targets[link.server]
-        busy = link.calls or link.asks or link.questions or target.parked
+        busy = link.calls or link.is_asked or link.questions or target.parked
         if busy or self._tasks.any_open(link.server) or self._subscriptions.any_of(link.server):
             return None
         return link.since if link.used is None else link.used
@@ -188,7 +191,7 @@ class Relay:
         if target is not None:
             target.received += link.received
             target.sent += link.sent
-        if target is not None and target.link in (link, None):
+        if target is not None and target.link in (link, None) and target.wake is None:
             target.link = target.starting_since = None
             target.away = reason
         self._calls.lost(link, reason, now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ MOST_BYTES: Final = 128 * 1024 * 1024
 """The longest file that is read: more than all listings of one server together may have."""
 
 _FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_BEING_WRITTEN: Final = ".new."
 _LEFT_AFTER: Final = 3600.0
 """Seconds after which a file that is still being written has been given up."""
 
@@ -54,7 +55,7 @@ def read(path: Path, kind: str) -> bytes | None:
 def write(path: Path, kind: str, body: bytes) -> None:
     """Replace the file, making its directory where there is none. Raises OSError."""
     make_directory(path.parent)
-    fresh = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    fresh = path.with_name(f".{path.name}{_BEING_WRITTEN}{os.urandom(6).hex()}")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -71,22 +72,22 @@ def make_directory(path: Path) -> None:
     """Make a directory that only this user may enter, and the state directory above it. Raises OSError."""
     for one in (path.parent, path):
         one.mkdir(parents=True, exist_ok=True, mode=0o700)  # what is above is made by the user's own rules
-    if hasattr(os, "geteuid"):
-        found = path.stat()
-        if found.st_uid == os.geteuid() and found.st_mode & 0o077:
-            path.chmod(0o700)
 
 
-def tidy(directory: Path, most: int, now: float) -> None:
-    """Remove what writers left behind, and the oldest files beyond `most`. `now` is Unix time."""
+def tidy(directory: Path, is_ours: Callable[[str], bool], most: int, now: float) -> None:
+    """Remove what writers left behind, and the oldest files beyond `most`. `now` is Unix time.
+
+    Only files whose name `is_ours`: the directory may be somebody's who keeps other things there.
+    """
     kept: list[tuple[float, Path]] = []
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
             with suppress(OSError):
                 written = entry.stat(follow_symlinks=False).st_mtime
-                if not entry.name.startswith("."):
+                name, being_written, _ = entry.name.removeprefix(".").partition(_BEING_WRITTEN)
+                if is_ours(entry.name):
                     kept.append((written, Path(entry.path)))
-                elif now - written > _LEFT_AFTER:
+                elif being_written and is_ours(name) and now - written > _LEFT_AFTER:
                     Path(entry.path).unlink()
     for _, path in sorted(kept)[: max(0, len(kept) - most)]:
         with suppress(OSError):

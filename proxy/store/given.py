@@ -15,6 +15,9 @@ from . import files
 _KIND: Final = "names 1"
 _FOLDER: Final = "names"
 
+_MOST_NAMES: Final = 5000
+"""Names that are kept of one kind of one server."""
+
 _Names = dict[str, dict[str, dict[str, str]]]
 """Server -> kind -> own name -> public name."""
 
@@ -45,7 +48,10 @@ class GivenNames:
                 names = {}  # what is no file of ours is replaced
             for kind, server, own, public in given:
                 if own == printable(own):  # half a character is in no file
-                    names.setdefault(server, {}).setdefault(kind, {})[own] = public
+                    of_kind = names.setdefault(server, {}).setdefault(kind, {})
+                    of_kind[own] = public
+                    if len(of_kind) > _MOST_NAMES:  # those of tools that were given up long ago
+                        del of_kind[next(iter(of_kind))]
             files.write(self._path, _KIND, msgspec.json.encode(names))
 
     def forget(self) -> bool:

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from ..config.models import Server
+from ..config.models import Server, ServerEntry
 from ..eras.handshake import Offer, ServerHello
 from ..texts import printable
 from . import files
@@ -27,6 +27,8 @@ from . import files
 _KIND: Final = "listing 1"
 _FOLDER: Final = "listings"
 _MOST_FILES: Final = 2000
+_SERVER, _CLIENT = 32, 16
+"""Hexadecimal digits in a file's name."""
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -77,7 +79,7 @@ class Listings:
         """Remember it, instead of what was remembered. Raises OSError."""
         path = self._path(server, memory.offer)
         files.write(path, _KIND, _encode(memory))
-        files.tidy(path.parent, _MOST_FILES, time.time())
+        files.tidy(path.parent, _is_ours, _MOST_FILES, time.time())
 
     def all(self, server: Server) -> list[tuple[Memory, int]]:
         """What is remembered of the server, for each kind of client, with its size in bytes."""
@@ -105,7 +107,7 @@ class Listings:
 
     def _path(self, server: Server, offer: Offer) -> Path:
         material = offer.protocol.encode() + b"\0" + offer.capabilities
-        client = hashlib.sha256(material).hexdigest()[:16]
+        client = hashlib.sha256(material).hexdigest()[:_CLIENT]
         return self._folder / f"{identity(server, self._environ)}-{client}"
 
     def _paths(self, beginning: str) -> Iterator[Path]:
@@ -113,11 +115,14 @@ class Listings:
             paths = sorted(self._folder.iterdir())
         except OSError:
             return
-        yield from (path for path in paths if path.name.startswith(beginning) and not path.name.startswith("."))
+        yield from (path for path in paths if path.name.startswith(beginning) and _is_ours(path.name))
 
 
 def identity(server: Server, environ: Mapping[str, str]) -> str:
-    """What tells this server from others: a hash over how it is reached, with all variables filled in."""
+    """What tells this server from others: a hash over how it is reached, with all variables filled in.
+
+    The working directory counts where the entry leaves it open and names something in it: `server.py`, or `.`.
+    """
     entry = server.entry
     inherited = [(name, environ.get(name)) for name in sorted(entry.inherit_env)]
     material = (
@@ -129,8 +134,27 @@ def identity(server: Server, environ: Mapping[str, str]) -> str:
         entry.url,
         sorted(entry.headers.items()),
         inherited,
+        _here(entry),
     )
-    return hashlib.sha256(ascii(material).encode()).hexdigest()[:32]
+    return hashlib.sha256(ascii(material).encode()).hexdigest()[:_SERVER]
+
+
+def _here(entry: ServerEntry) -> str:
+    """The working directory where it decides what the entry starts, as far as that can be seen; else ""."""
+    if entry.command is None or (entry.cwd is not None and Path(entry.cwd).is_absolute()):
+        return ""
+    words = (entry.cwd or "", entry.command if Path(entry.command).name != entry.command else "", *entry.args)
+    try:
+        relative = any(word and not Path(word).is_absolute() and Path(word).exists() for word in words)
+        return str(Path.cwd()) if relative else ""
+    except (OSError, ValueError):  # no path at all, or the directory is gone
+        return ""
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file of this name is a memory, as `_path` names them: the directory may be shared with others'."""
+    server, _, client = name.partition("-")
+    return len(server) == _SERVER and len(client) == _CLIENT and set(server + client) <= set("0123456789abcdef")
 
 
 def _read(path: Path) -> Memory | None:

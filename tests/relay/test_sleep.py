@@ -19,9 +19,11 @@ class Bell:
 
     def __init__(self) -> None:
         self.rung = 0
+        self.sure = list[bool]()
 
-    def __call__(self) -> None:
+    def __call__(self, sure: bool = True) -> None:
         self.rung += 1
+        self.sure.append(sure)
 
 
 def put_to_sleep(world: World, key: str) -> Bell:
@@ -308,7 +310,43 @@ def test_who_may_know_a_uri_is_asked_before_others_are_woken_one_after_the_other
     assert [bell.rung for bell in bells.values()] == [1, 0]
     fail(world, "it exited with code 1", tell=True)
     assert [bell.rung for bell in bells.values()] == [1, 1]
+    assert [bell.sure for bell in bells.values()] == [[False], [False]]
     assert client.heard() == []
+
+
+def test_of_those_that_sleep_only_who_lists_the_like_is_woken_for_a_uri_that_nobody_lists() -> None:
+    world = World("git", "time")
+    bells = {}
+    for key in ("git", "time"):
+        world.targets[key].capabilities = {"resources": b"{}"}
+        bells[key] = put_to_sleep(world, key)
+    world.list_more("time", resources=["notes://a"])
+    world.publish_all(settled=True)
+    client = world.client()
+    client.send(b'{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"notes://hidden"}}')
+    assert {key: bell.rung for key, bell in bells.items()} == {"git": 0, "time": 1}
+
+
+def test_who_might_have_it_and_does_not_come_up_soon_makes_room_for_the_next() -> None:
+    world = World("git", "time", call_timeout=100)
+    for key in ("git", "time"):
+        world.targets[key].capabilities = {"resources": b"{}"}
+        world.publish(key)
+    bells = {key: put_to_sleep(world, key) for key in ("git", "time")}
+    client = world.client()
+    client.send(b'{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"r://hidden"}}')
+    assert {key: bell.rung for key, bell in bells.items()} == {"git": 1, "time": 0}
+    world.pass_time(15)
+    assert {key: bell.rung for key, bell in bells.items()} == {"git": 1, "time": 1}
+
+
+def test_a_link_is_idle_whatever_nobody_waits_for() -> None:
+    world = World("git")
+    git = world.start("git", "a", logging={})
+    git.link.request("logging/setLevel", b'{"level":"info"}')
+    assert world.relay.idle_since(git.link, world.now) is not None
+    git.link.ask("tools/list", b"", lambda reply: None)
+    assert world.relay.idle_since(git.link, world.now) is None
 
 
 # What it does not have any more

@@ -245,13 +245,13 @@ def test_what_is_made_is_for_this_user_alone(umask: int, tmp_path: Path) -> None
     assert mode(state.parent) == 0o777 & ~umask, "what is above is not ours"
 
 
-def test_a_state_directory_that_was_there_stays_as_it_is_and_its_folders_are_closed(umask: int, tmp_path: Path) -> None:
+def test_directories_that_were_there_stay_as_they_are_since_others_may_use_them(umask: int, tmp_path: Path) -> None:
     state = tmp_path / "state"
     (state / "folder").mkdir(parents=True)
     state.chmod(0o755)
     (state / "folder").chmod(0o755)
     files.write(state / "folder" / "file", KIND, b"words")
-    assert (mode(state), mode(state / "folder"), mode(state / "folder" / "file")) == (0o755, 0o700, 0o600)
+    assert (mode(state), mode(state / "folder"), mode(state / "folder" / "file")) == (0o755, 0o755, 0o600)
 
 
 def test_a_file_that_others_could_read_is_replaced_by_one_that_they_can_not(tmp_path: Path) -> None:
@@ -316,11 +316,15 @@ def test_a_writer_that_is_killed_leaves_the_file_whole(tmp_path: Path) -> None:
         child.send_signal(signal.SIGKILL)
         child.wait(PATIENCE)
     assert files.read(path, KIND) == body
-    files.tidy(path.parent, 10, time.time() + 7200)
+    files.tidy(path.parent, ours, 10, time.time() + 7200)
     assert names(path.parent) == ["file"], "what it left behind is gone in time"
 
 
 # Tidying
+
+
+def ours(name: str) -> bool:
+    return name.startswith("file")
 
 
 def put(path: Path, age: float, now: float = 1_000_000.0) -> Path:
@@ -330,30 +334,40 @@ def put(path: Path, age: float, now: float = 1_000_000.0) -> Path:
 
 
 def test_what_writers_left_behind_is_removed_when_it_is_surely_left(tmp_path: Path) -> None:
-    put(tmp_path / ".file.1234", 3700)
-    put(tmp_path / ".file.5678", 3500)
+    put(tmp_path / ".file.new.1234", 3700)
+    put(tmp_path / ".file.new.5678", 3500)
     put(tmp_path / "file", 10**6)
-    files.tidy(tmp_path, 10, 1_000_000.0)
-    assert names(tmp_path) == [".file.5678", "file"]
+    files.tidy(tmp_path, ours, 10, 1_000_000.0)
+    assert names(tmp_path) == [".file.new.5678", "file"]
+
+
+def test_what_is_not_ours_is_left_alone_and_does_not_count(tmp_path: Path) -> None:
+    foreign = [".gitignore", ".file.lock", ".notes.new.1", "index.html", "readme"]
+    for name in foreign:
+        put(tmp_path / name, 10**6)
+    for age in (1, 2, 3):
+        put(tmp_path / f"file {age}", age)
+    files.tidy(tmp_path, ours, 2, 1_000_000.0)
+    assert names(tmp_path) == sorted([*foreign, "file 1", "file 2"])
 
 
 def test_of_too_many_files_the_oldest_are_removed(tmp_path: Path) -> None:
     for age in (5, 3, 1, 4, 2):
         put(tmp_path / f"file {age}", age)
-    put(tmp_path / ".being written", 100)
-    files.tidy(tmp_path, 2, 1_000_000.0)
-    assert names(tmp_path) == [".being written", "file 1", "file 2"]
+    put(tmp_path / ".file 6.new.12", 100)
+    files.tidy(tmp_path, ours, 2, 1_000_000.0)
+    assert names(tmp_path) == [".file 6.new.12", "file 1", "file 2"]
 
 
 def test_what_can_not_be_removed_is_left(tmp_path: Path) -> None:
-    (tmp_path / "directory").mkdir()
-    (tmp_path / ".directory").mkdir()
-    put(tmp_path / "directory", 10)
-    put(tmp_path / ".directory", 4000)
+    (tmp_path / "file directory").mkdir()
+    (tmp_path / ".file.new.directory").mkdir()
+    put(tmp_path / "file directory", 10)
+    put(tmp_path / ".file.new.directory", 4000)
     put(tmp_path / "file", 5)
-    files.tidy(tmp_path, 0, 1_000_000.0)
-    assert names(tmp_path) == [".directory", "directory"]
-    files.tidy(tmp_path / "none", 0, 1_000_000.0)
+    files.tidy(tmp_path, ours, 0, 1_000_000.0)
+    assert names(tmp_path) == [".file.new.directory", "file directory"]
+    files.tidy(tmp_path / "none", ours, 0, 1_000_000.0)
 
 
 # Locks

@@ -179,7 +179,35 @@ def test_the_value_of_a_variable_that_it_inherits_makes_it_another_server() -> N
 
 def test_it_is_the_same_in_every_process_and_whatever_stands_in_it() -> None:
     odd = {"A": "\udcff", "é": "\n\0"}
-    assert identity(of(command="x", env=odd), {}) == "dceb8e46ab7c184cacdce59823f2ff04"
+    assert identity(of(command="x", env=odd), {}) == "100a8161940a8c1a2c80945fb1aed7c7"
+
+
+def test_the_working_directory_counts_where_something_in_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`server.py` is another program in another project; `-y` and a package's name are the same everywhere."""
+    for project in ("one", "other"):
+        (tmp_path / project / "bin").mkdir(parents=True)
+        (tmp_path / project / "server.py").touch()
+        (tmp_path / project / "bin" / "serve").touch()
+    here = [
+        of(command="python", args=("server.py",)),
+        of(command="uvx", args=("mcp-server-git", "--repository", ".")),
+        of(command="bin/serve"),
+        of(command="x", cwd="bin"),
+    ]
+    anywhere = [
+        of(command="npx", args=("-y", "@scope/server")),
+        of(command="serve"),
+        of(command="/bin/serve", args=(str(tmp_path / "one" / "server.py"),)),
+        of(command="python", args=("server.py",), cwd=str(tmp_path / "one")),
+    ]
+    seen = []
+    for project in ("one", "other"):
+        monkeypatch.chdir(tmp_path / project)
+        seen.append([identity(one, {}) for one in (*here, *anywhere)])
+    differs = [one != other for one, other in zip(*seen, strict=True)]
+    assert differs == [True] * len(here) + [False] * len(anywhere)
 
 
 def test_two_servers_are_kept_apart(tmp_path: Path) -> None:

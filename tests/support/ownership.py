@@ -403,9 +403,9 @@ class Company:
             job = party.open[dump(heard.params["requestId"])]
             assert job.told is None
             job.told = self.now
-        if len(nonces) == 1 and nonces[0] in self.about:
-            own = self.about[nonces[0]].ids[party].encode()
-            assert {*TASK_ID.findall(heard.line)} <= {own}
+        task = self.about.get(nonces[0]) if len(nonces) == 1 else None
+        if task is not None and party in task.ids:  # else it gave up its request before it heard that this is a task
+            assert {*TASK_ID.findall(heard.line)} <= {task.ids[party].encode()}
 
     def _hear_answer(self, party: Party, heard: Message, nonces: list[int]) -> None:
         assert heard.id in party.asked, "an answer to nothing, or the second one"
