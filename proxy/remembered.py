@@ -100,6 +100,7 @@ class Remembered:
         fresh, self._fresh = self._fresh, {}
         hashes = {kind: sha256(b"\n".join(items)).digest() for kind, items in fresh.items()}
         same = hello == self._hello and offer == self.offer and hashes.items() <= self._kept.items()
+        self._hello = hello
         if same and self.age < _WRITE_EVERY:
             return  # a server that announces changes in a loop must not wear out a disk
         memory = Memory(hello, fresh, offer, self._clock())
@@ -112,7 +113,7 @@ class Remembered:
                 text = f"its lists can't be kept for the next session, which will have to start it for them: {problem}"
                 self._emit(Notice("warning", text, self._server.key))
             return
-        self.saved, self.offer, self._hello = memory.saved, offer, hello
+        self.saved, self.offer = memory.saved, offer
         self._kept |= hashes
 
     def refreshing(self) -> AbstractContextManager[bool]:
