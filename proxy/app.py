@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
-import anyio.lowlevel
 
 from . import __version__
 from .config.load import secrets, state_directory
@@ -41,6 +40,9 @@ if TYPE_CHECKING:
     from .events import Observer
 
 _SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_LATER: Final = 0.1
+"""Seconds in which a client asks for the lists that are known: nothing should be in its way."""
+
 _RELOAD: Final = getattr(signal, "SIGHUP", None)
 
 
@@ -149,8 +151,15 @@ async def _obey_signals(signals: AsyncIterator[signal.Signals], hub: Hub, tasks:
 
 
 async def _start_the_rest(hub: Hub, stack: AsyncExitStack) -> None:
-    """Telemetry and the watch over the file, once the servers are on their way: their libraries take as long again."""
-    await anyio.lowlevel.checkpoint()
+    """Telemetry and the watch over the file, a little later: their libraries take as long again."""
+    try:
+        await anyio.sleep(_LATER)
+    finally:
+        _tell(hub, stack)  # a session that is over by then is told of, too
+    await hub.reloader.watch()
+
+
+def _tell(hub: Hub, stack: AsyncExitStack) -> None:
     try:
         observers = open_telemetry(hub, stack)
     except Exception:
@@ -160,7 +169,6 @@ async def _start_the_rest(hub: Hub, stack: AsyncExitStack) -> None:
     hub.bus.open(*observers)
     gc.collect()
     gc.freeze()  # what is there now stays: the collector need not look at it during calls
-    await hub.reloader.watch()
 
 
 def open_telemetry(hub: Hub, stack: AsyncExitStack) -> list[Observer]:
