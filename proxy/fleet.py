@@ -10,7 +10,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
-from .catalogue import KINDS, Catalogue, Derived
+from .catalogue import KINDS, Catalogue, Derived, Offering
 from .config.changes import Changes
 from .config.models import Config, Server
 from .eras.handshake import Offer, combined_instructions
@@ -96,6 +96,8 @@ class Fleet:
         self._tasks: TaskGroup | None = None
         self._running: dict[str, _Running] = {}
         self._progress = anyio.Event()
+        self._shown: list[Offering] = []
+        self._catalogue = Catalogue()
         self._offered = anyio.Event()
         self._latest: Offer | None = None
         self._held_for: set[str] = set()
@@ -288,9 +290,12 @@ class Fleet:
             for one in self.supervisors
             if one.inventory.hello is not None
         ]
+        shown = [one.inventory.offering for one in self.supervisors]
+        if shown != self._shown:  # mostly it is something else that changed, and putting thousands together takes ms
+            self._shown, self._catalogue = shown, Catalogue(shown)
         pump.do(
             pump.relay.publish,
-            Catalogue(one.inventory.offering for one in self.supervisors),
+            self._catalogue,
             listed=known,
             settled=frozenset(kind for kind in KINDS if all(kind in one.inventory.settled for one in self.supervisors)),
             instructions=combined_instructions(self._instructions, said),
