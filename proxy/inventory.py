@@ -53,7 +53,8 @@ class Inventory:
         self.settled.add(kind)
         new = self._compile(kind, items)
         old = self.listings.get(kind) or Listing(self.server)
-        self.listings[kind] = new
+        if new != old or kind not in self.listings:  # else what the catalogue has is kept, and not the same twice
+            self.listings[kind] = new
         change = difference(old, new)
         for sentence in new.odd:
             self._emit(Notice("warning", sentence, self.server))
