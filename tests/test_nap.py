@@ -20,7 +20,7 @@ from proxy.nap import LINGER
 from proxy.relay.refusals import LONGEST_WAIT
 from proxy.store.listings import Listings
 from tests.support.message import Message
-from tests.support.scripted import Connection, Outcome, ScriptedServer, configured, result
+from tests.support.scripted import Connection, Outcome, ScriptedServer, answer_initialize, configured, result, silent
 from tests.support.stage import Stage, call, configuration, fleet_of, learn, listed, supervised
 from tests.support.virtual_time import VIRTUAL
 
@@ -39,19 +39,9 @@ def shelf(tmp_path: Path) -> Listings:
     return Listings(tmp_path, {})
 
 
-def silent(connection: Connection, message: Message) -> Outcome:
-    return None
-
-
 def die(connection: Connection, message: Message) -> Outcome:
     connection.end(ConnectionLost("one", "it exited with code 1"))
     return None
-
-
-def answer_initialize(slow: ScriptedServer) -> None:
-    """At last."""
-    question = slow.asked("initialize")[-1]
-    slow.last.respond(question, ScriptedServer().answer(slow.last, question) or b"")
 
 
 def offering(*tools: str) -> ScriptedServer:

@@ -14,8 +14,7 @@ from proxy.names import Given
 from proxy.store.given import GivenNames
 from proxy.store.listings import Listings
 from proxy.upkeep import AGAIN, AT_ONCE, Upkeep
-from tests.support.message import Message
-from tests.support.scripted import Connection, Outcome, ScriptedServer, configured
+from tests.support.scripted import ScriptedServer, answer_initialize, configured, silent
 from tests.support.stage import Stage, call, configuration, fleet_of, learn, listed
 from tests.support.virtual_time import VIRTUAL
 
@@ -32,16 +31,6 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 @pytest.fixture
 def shelf(tmp_path: Path) -> Listings:
     return Listings(tmp_path, {})
-
-
-def silent(connection: Connection, message: Message) -> Outcome:
-    return None
-
-
-def answer_initialize(slow: ScriptedServer) -> None:
-    """At last."""
-    question = slow.asked("initialize")[-1]
-    slow.last.respond(question, ScriptedServer().answer(slow.last, question) or b"")
 
 
 @asynccontextmanager

@@ -164,3 +164,14 @@ class Connection:
 
 def names(tools: Iterable[dict[str, Any]]) -> list[str]:
     return [tool["name"] for tool in tools]
+
+
+def silent(connection: Connection, message: Message) -> Outcome:
+    """A script that leaves a request unanswered."""
+    return None
+
+
+def answer_initialize(slow: ScriptedServer) -> None:
+    """Answer what a `silent` server was asked first, at last."""
+    question = slow.asked("initialize")[-1]
+    slow.last.respond(question, ScriptedServer().answer(slow.last, question) or b"")
