@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -18,6 +19,7 @@ import anyio
 from . import __version__
 from .config.load import secrets, state_directory
 from .config.models import Config
+from .eras.handshake import Offer
 from .errors import ManifoldError, innermost
 from .events import Bus, Notice
 from .fleet import Fleet
@@ -36,10 +38,11 @@ from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
+    from prometheus_client import CollectorRegistry
 
     from .events import Observer
 
-_SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _LATER: Final = 0.1
 """Seconds in which a client asks for the lists that are known: nothing should be in its way."""
 
@@ -47,9 +50,15 @@ _RELOAD: Final = getattr(signal, "SIGHUP", None)
 
 
 class Hub:
-    """The running parts: what fronts and commands need. With `afresh` all servers run, whatever is known of them."""
+    """The running parts: what fronts and commands need.
 
-    def __init__(self, config: Config, environ: Mapping[str, str], *, afresh: bool = False) -> None:
+    With `afresh` all servers run, whatever is known of them. With `offer` servers are told that of their clients, and
+    not what each of those says of itself.
+    """
+
+    def __init__(
+        self, config: Config, environ: Mapping[str, str], *, afresh: bool = False, offer: Offer | None = None
+    ) -> None:
         self.config = config
         self._afresh = afresh
         self.bus = Bus(time.time, asyncio.get_running_loop().call_soon)
@@ -60,6 +69,7 @@ class Hub:
             version=__version__,
             list_wait=proxy.list_wait,
             page_size=proxy.page_size,
+            offer=offer,
         )
         self.pump = Pump(self.relay, self.bus)
         self.graces = Graces()
@@ -123,14 +133,14 @@ async def run_stdio(config: Config, environ: Mapping[str, str], streams: Standar
     if sys.platform == "win32":  # no signals of this kind: a client closes stdin or ends us outright
         await _serve(hub, front, None)
         return
-    with anyio.open_signal_receiver(*_SIGNALS) as signals:  # around all: Claude Code's second signal comes while we end
+    with anyio.open_signal_receiver(*SIGNALS) as signals:  # around all: Claude Code's second signal comes while we end
         await _serve(hub, front, signals)
 
 
 async def _serve(hub: Hub, front: StdioFront, signals: AsyncIterator[signal.Signals] | None) -> None:
     async with AsyncExitStack() as telemetry, anyio.create_task_group() as tasks:
         if signals is not None:
-            tasks.start_soon(_obey_signals, signals, hub, tasks)
+            tasks.start_soon(obey_signals, signals, hub, tasks)
         # The client's first request is mostly here already: it has its answer before the first server is started.
         await front.open()
         async with hub.servers():
@@ -140,7 +150,7 @@ async def _serve(hub: Hub, front: StdioFront, signals: AsyncIterator[signal.Sign
         tasks.cancel_scope.cancel()
 
 
-async def _obey_signals(signals: AsyncIterator[signal.Signals], hub: Hub, tasks: TaskGroup) -> None:
+async def obey_signals(signals: AsyncIterator[signal.Signals], hub: Hub, tasks: TaskGroup) -> None:
     """SIGHUP reads the configuration again. Any other ends us at once: who sent it kills us half a second later."""
     async for received in signals:
         if received == _RELOAD:
@@ -161,7 +171,7 @@ async def _start_the_rest(hub: Hub, stack: AsyncExitStack) -> None:
 
 def _tell(hub: Hub, stack: AsyncExitStack) -> None:
     try:
-        observers = open_telemetry(hub, stack)
+        observers = open_telemetry(hub, stack).observers
     except Exception:
         # Whatever is wrong with a log or an endpoint, calls go on; the traceback is all that can still be said.
         sys.excepthook(*sys.exc_info())
@@ -171,8 +181,19 @@ def _tell(hub: Hub, stack: AsyncExitStack) -> None:
     gc.freeze()  # what is there now stays: the collector need not look at it during calls
 
 
-def open_telemetry(hub: Hub, stack: AsyncExitStack) -> list[Observer]:
-    """Make the observers that the configuration asks for; `stack` closes them."""
+@dataclass(frozen=True)
+class Telemetry:
+    """Who listens, and the figures that they keep, if they do."""
+
+    observers: list[Observer]
+    registry: CollectorRegistry | None
+
+
+def open_telemetry(hub: Hub, stack: AsyncExitStack, *, measure: bool = False) -> Telemetry:
+    """Make the observers that the configuration asks for, and with `measure` the figures in any case.
+
+    `stack` closes them.
+    """
     # Imported here and not above: together they take longer than everything else, and nobody waits for them.
     from .telemetry.bridge import install_bridge
     from .telemetry.logs import build_logs
@@ -185,15 +206,19 @@ def open_telemetry(hub: Hub, stack: AsyncExitStack) -> list[Observer]:
     stack.callback(logs.finish)
     stack.callback(install_bridge(logs, settings.log.level))
     observers: list[Observer] = [logs]
-    if settings.metrics.enabled:
-        from .telemetry.endpoint import serve
+    registry = None
+    if settings.metrics.enabled or measure:
         from .telemetry.metrics import Metrics
 
         metrics = Metrics(traffic=hub.relay.traffic, in_flight=hub.relay.in_flight, redactor=hub.redactor)
         observers.append(metrics)
-        stack.callback(serve(settings.metrics, metrics.registry, hub.bus).close)
+        registry = metrics.registry
+    if settings.metrics.enabled and registry is not None:
+        from .telemetry.endpoint import serve
+
+        stack.callback(serve(settings.metrics, registry, hub.bus).close)
     stack.callback(hub.bus.flush)  # the last one in is the first to be called: what happened while ending is told
-    return observers
+    return Telemetry(observers, registry)
 
 
 def run(main: Callable[..., object], *args: object) -> object:

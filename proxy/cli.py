@@ -19,6 +19,7 @@ from .errors import ConfigError, ManifoldError
 
 _DESCRIPTION: Final = "One MCP server in front of many: list it once in your client, and see the tools of all of them."
 
+_MOST_PORT: Final = 65535
 _EXAMPLES: Final = """\
 examples:
   mcp-manifold demo                         see it work, with nothing to set up
@@ -59,6 +60,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (try {self.prog} --help)\n")
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MOST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a number up to {_MOST_PORT}")
+    return int(text)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = _Parser(prog="mcp-manifold", description=_DESCRIPTION, epilog=_EXAMPLES)
@@ -77,6 +84,19 @@ def build_parser() -> argparse.ArgumentParser:
         "This is what a client starts; it is of little use by hand.\n"
         "example: claude mcp add hub -- mcp-manifold run --config /path/config.json",
     )
+    serve = add(
+        "serve",
+        "serve many clients over the network: MCP over HTTP and WebSocket, REST, and a page",
+        "example: mcp-manifold serve --port 8765\n"
+        "         claude mcp add --transport http hub http://127.0.0.1:8765/mcp "
+        '--header "Authorization: Bearer $(mcp-manifold token)"',
+    )
+    add("token", "show the access token of the hub", "It is made at first use, and kept where only you can read it.")
+    page = add("ui", "open the page of a running hub", "example: mcp-manifold ui --print")
+    page.add_argument("--print", action="store_true", help="print the link, which is good once and for a minute")
+    for command in (serve, page):
+        command.add_argument("--host", metavar="HOST", help="where it listens (default: proxy.http.host, 127.0.0.1)")
+        command.add_argument("--port", metavar="PORT", type=_port, help="(default: proxy.http.port, 8765)")
     check = add(
         "check",
         "connect to every server and say how each one is",

@@ -20,13 +20,14 @@ from .lifecycle import Lifecycle
 from .names import Given, Namer, budget, clean_prefix
 from .pump import Pump
 from .relay import Target
-from .relay.peers import Limits
+from .relay.target import Limits
 from .remembered import Remembered, Shelf
 from .supervisor import Supervisor
 from .transports.connect import Connect
 
 _RESTARTED: Final = "its entry in the configuration changed"
 _REMOVED: Final = "it is no longer in the configuration"
+_BY_HAND: Final = "it was restarted by hand"
 _OTHER_CLIENT: Final = "the client's capabilities changed"
 
 
@@ -114,6 +115,8 @@ class Fleet:
         """Keep all servers up until cancelled."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            if self._pump.relay.offer is not None:
+                self._client_came()  # no client's words are waited for
             for supervisor in self.supervisors:
                 self._start(supervisor)
             await anyio.sleep_forever()
@@ -230,8 +233,11 @@ class Fleet:
 
     def _client_came(self) -> None:
         """A client said what it can do: recall what is known for such a one. Who was told otherwise is restarted."""
-        self._latest = latest = self._pump.relay.offer
+        latest = self._pump.relay.offer
         assert latest is not None
+        if latest == self._latest:
+            return
+        self._latest = latest
         for index, old in enumerate(self.supervisors):
             if old.declared == latest or old.lifecycle.state == "failed":
                 continue
@@ -245,6 +251,26 @@ class Fleet:
             self._start(new)
         self._offered.set()
         self._changed()
+
+    # By hand
+
+    def restart(self, key: str) -> bool:
+        """Start a server anew, whatever it is doing, or try again one that was given up; False if there is none."""
+        found = [index for index, old in enumerate(self.supervisors) if old.key == key]
+        if not found:
+            return False
+        [index] = found
+        old = self.supervisors[index]
+        self.supervisors[index] = new = self._supervisor(old.server)
+        new.inherit(old)
+        self._stop(key, _BY_HAND)
+        self._pump.do(self._pump.relay.away, key, _BY_HAND, coming=True, now=self._pump.now())
+        if self._latest is not None:
+            new.recall(self._latest)
+        new.start_now()
+        self._start(new)
+        self._changed()
+        return True
 
     # What is known
 

@@ -128,6 +128,10 @@ class Supervisor:
                 self.inventory.recall(memory.hello, memory.listings)
                 self._changed()
 
+    def start_now(self) -> None:
+        """Be started, if `run` would sleep, though nobody needs it yet."""
+        self._nap.end(LINGER)
+
     async def refresh(self) -> None:
         """Start it if it sleeps, and wait until it was listed or could not be. Then it sleeps unless it is needed."""
         if self.lifecycle.state == "idle":

@@ -12,7 +12,7 @@ from proxy.conversation import MOST_PAGES, Conversation, Refused
 from proxy.eras.handshake import Offer
 from proxy.errors import ConnectionLost, StartFailed, WireError
 from proxy.relay import Target
-from proxy.relay.peers import Limits
+from proxy.relay.target import Limits
 from proxy.transports.channel import Intake
 from tests.support.message import Message
 from tests.support.scripted import PATIENCE, Connection, Outcome, ScriptedServer, error, result

@@ -10,7 +10,7 @@ from proxy.names import Namer
 from proxy.policy import ToolPolicy
 from proxy.pump import MOST_AT_ONCE
 from proxy.relay import Link, Relay, Session, Target
-from proxy.relay.peers import Limits
+from proxy.relay.target import Limits
 from tests.support.message import Message
 from tests.support.stage import Stage
 from tests.support.virtual_time import VIRTUAL

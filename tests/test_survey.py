@@ -14,7 +14,7 @@ from proxy.events import CatalogueChanged
 from proxy.inventory import Inventory
 from proxy.names import Namer
 from proxy.relay import Link, Target
-from proxy.relay.peers import Limits
+from proxy.relay.target import Limits
 from proxy.remembered import Remembered
 from proxy.store.listings import Listings
 from proxy.survey import SETTLE, SETTLE_AT_MOST, Survey

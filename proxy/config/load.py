@@ -139,6 +139,10 @@ def _settle(proxy: ProxySettings, path: Path, environ: Mapping[str, str]) -> tup
         proxy = replace(proxy, log=replace(proxy.log, file=file))
     if proxy.state_dir is not None:
         proxy = replace(proxy, state_dir=settle(proxy.state_dir, "stateDir"))
+    if proxy.http.tls_cert is not None:
+        proxy = replace(proxy, http=replace(proxy.http, tls_cert=settle(proxy.http.tls_cert, "http", "tlsCert")))
+    if proxy.http.tls_key is not None:
+        proxy = replace(proxy, http=replace(proxy.http, tls_key=settle(proxy.http.tls_key, "http", "tlsKey")))
     return proxy, problems
 
 

@@ -116,6 +116,28 @@ class MetricsSettings(_Shape, frozen=True, kw_only=True):
     port: _Port = 9464
 
 
+class HttpSettings(_Shape, frozen=True, kw_only=True):
+    """The ways in over the network, which `serve` opens.
+
+    Without `auth` "token" nobody is asked for one. Beyond loopback it takes TLS files, or `insecure` where something in
+    front of it encrypts. `allowed_hosts` are names that clients may know us by, `allowed_origins` those of web pages
+    of others that may use us. One client may have `max_in_flight` calls under way, and its session ends after
+    `session_timeout` seconds without a word. `max_body` counts bytes.
+    """
+
+    host: _Text = "127.0.0.1"
+    port: _Port = 8765
+    auth: Literal["token", "none"] = "token"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    max_body: _Count = 4 * 1024 * 1024
+    max_in_flight: _Count = 256
+    session_timeout: _Seconds = 1800.0
+
+
 class ProxySettings(_Shape, frozen=True, kw_only=True):
     """The `proxy` section.
 
@@ -129,6 +151,7 @@ class ProxySettings(_Shape, frozen=True, kw_only=True):
     instructions: str | None = None
     log: LogSettings = msgspec.field(default_factory=LogSettings)
     metrics: MetricsSettings = msgspec.field(default_factory=MetricsSettings)
+    http: HttpSettings = msgspec.field(default_factory=HttpSettings)
     list_wait: _Wait = 10.0
     page_size: _Count = 1000
     refresh_after: _Wait = 24 * 3600.0

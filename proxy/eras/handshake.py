@@ -54,6 +54,15 @@ class ServerHello(msgspec.Struct, frozen=True):
     instructions: str
 
 
+SHARED: Final = Offer(
+    LATEST,
+    b'{"roots":{"listChanged":true},"sampling":{"context":{},"tools":{}},"elicitation":{"form":{},"url":{}},'
+    b'"tasks":{"list":{},"cancel":{},"requests":{"sampling":{"createMessage":{}},"elicitation":{"create":{}}}}}',
+)
+"""What servers are told where clients of many kinds come and go: all that any of them may be able to do. A client that
+can't do what a server then asks is not asked; the server gets an error."""
+
+
 def read_client(params: Raw | bytes) -> ClientHello:
     """Read the params of `initialize`. Raises WireError where `protocolVersion` is missing or params is no object."""
     members = wire.open_object(params or b"{}")

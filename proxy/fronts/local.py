@@ -1,4 +1,4 @@
-"""A client inside this process, through the whole path: for the command line."""
+"""A client inside this process, through the whole path: for the command line, REST, and Python programs."""
 
 from __future__ import annotations
 
@@ -15,43 +15,64 @@ from ..errors import METHOD_NOT_FOUND, ManifoldError, WireError, refusal
 from ..pump import Pump
 from ..relay.peers import Buffer
 
+Notified = Callable[[str, bytes], None]
+"""Gets (method, raw params) of a notification."""
+
+Respond = Callable[[bytes, bytes], None]
+"""Answers a server's request, with a raw result, or with b"" and a raw error."""
+
+Asked = Callable[[str, bytes, Respond], None]
+"""Gets (method, raw params) of what a server asks of its client, and how to answer; now or later."""
+
 
 class LocalClient:
-    """Speaks to the relay as any client does, in lines. `notified` gets (method, raw params) of notifications.
+    """Speaks to the relay as any client does, in lines.
 
-    `offer` is what it says that it can do: by itself nothing. Whatever a server asks of it is refused.
+    `offer` is what it says that it can do: by itself nothing. Whatever a server asks of it goes to `asked`, and is
+    refused without one. It may have `most` calls under way.
     """
 
     def __init__(
         self,
         pump: Pump,
         label: str,
-        notified: Callable[[str, bytes], None] | None = None,
+        notified: Notified | None = None,
         offer: handshake.Offer | None = None,
+        *,
+        asked: Asked | None = None,
+        name: str = "mcp-manifold-cli",
+        most: int | None = None,
     ) -> None:
         self._pump = pump
+        self._name = name
         self._ids = itertools.count(1)
         self._waiting: dict[bytes, Callable[[wire.Envelope], None]] = {}
+        self._progress: dict[bytes, Callable[[bytes], None]] = {}
         self._notified = notified
+        self._asked = asked
         self._offer = handshake.Offer(handshake.LATEST, b"{}") if offer is None else offer
-        self._framer = wire.Framer()
-        self._session = pump.relay.open_session(label)
+        self._framer = wire.Framer(2 * wire.MAX_LINE)
+        self._session = pump.relay.open_session(label, most)
         self._session.sink = self._receive
         self._intake = pump.client_intake(self._session)
 
-    async def initialize(self) -> None:
-        """Shake hands."""
+    async def initialize(self) -> bytes:
+        """Shake hands; returns the raw result."""
         params = {
             "protocolVersion": self._offer.protocol,
             "capabilities": Raw(self._offer.capabilities),
-            "clientInfo": {"name": "mcp-manifold-cli", "version": __version__},
+            "clientInfo": {"name": self._name, "version": __version__},
         }
-        await self.request("initialize", wire.encode(params))
-        self._intake.data(wire.notification("notifications/initialized"))
+        result = await self.request("initialize", wire.encode(params))
+        self.notify("notifications/initialized")
+        return result
 
-    async def request(self, method: str, params: bytes = b"") -> bytes:
-        """Send a request and wait for the raw result. Raises RequestFailed where it is an error."""
-        id = next(self._ids)
+    async def request(self, method: str, params: bytes = b"", progress: Callable[[bytes], None] | None = None) -> bytes:
+        """Send a request and wait for the raw result. Raises RequestFailed where it is an error.
+
+        `progress` gets the raw params of each notification of progress. Where the caller is cancelled, so is the call.
+        """
+        id = b"%d" % next(self._ids)
         answered = anyio.Event()
         answers: list[wire.Envelope] = []
 
@@ -59,42 +80,95 @@ class LocalClient:
             answers.append(envelope)
             answered.set()
 
-        self._waiting[b"%d" % id] = take
-        self._intake.data(wire.request(id, method, params))
-        await answered.wait()
+        self._waiting[id] = take
+        if progress is not None:
+            params = _with_token(params, id)
+            self._progress[id] = progress
+        try:
+            self._intake.data(wire.request(int(id), method, params))
+            await answered.wait()
+        finally:
+            self._progress.pop(id, None)
+            if self._waiting.pop(id, None) is not None:
+                self.notify("notifications/cancelled", b'{"requestId":%b}' % id)
         if answers[0].error:
             raise RequestFailed(bytes(answers[0].error))
         return bytes(answers[0].result)
 
+    def notify(self, method: str, params: bytes = b"") -> None:
+        """Send a notification."""
+        self._intake.data(wire.notification(method, params))
+
     def close(self) -> None:
-        """End the session."""
+        """End the session; whoever waits for an answer is told that it is over."""
         self._pump.do(self._pump.relay.close_session, self._session, self._pump.now())
+        closed = wire.decode(wire.error(b"0", refusal(METHOD_NOT_FOUND, "the session was closed")).rstrip())
+        waiting, self._waiting = self._waiting, {}
+        for take in waiting.values():
+            take(closed)
 
     def _receive(self, data: Buffer) -> None:
         for line in self._framer.feed(bytes(data)):
             envelope = wire.decode(line)
-            if envelope.method:
-                if envelope.id:
-                    answer = wire.error(bytes(envelope.id), refusal(METHOD_NOT_FOUND, "nobody is there to be asked"))
-                    self._pump.later(partial(self._intake.data, answer))
-                elif self._notified is not None:
-                    self._notified(envelope.method, bytes(envelope.params))
-                continue
-            take = self._waiting.pop(bytes(envelope.id), None)
-            if take is not None:
-                take(envelope)
+            if not envelope.method:
+                take = self._waiting.pop(bytes(envelope.id), None)
+                if take is not None:
+                    take(envelope)
+            elif envelope.id:
+                self._be_asked(envelope)
+            else:
+                self._be_notified(envelope)
+
+    def _be_asked(self, envelope: wire.Envelope) -> None:
+        id = bytes(envelope.id)
+
+        def respond(result: bytes, error: bytes = b"") -> None:
+            line = wire.error(id, error) if error else wire.result(id, result)
+            self._pump.later(partial(self._intake.data, line))
+
+        if self._asked is None:
+            respond(b"", refusal(METHOD_NOT_FOUND, "nobody is there to be asked"))
+        else:
+            self._asked(envelope.method, bytes(envelope.params), respond)
+
+    def _be_notified(self, envelope: wire.Envelope) -> None:
+        if envelope.method == "notifications/progress" and self._progress:
+            token = bytes(wire.open_object(envelope.params).get("progressToken", b""))
+            if token in self._progress:
+                self._progress[token](bytes(envelope.params))
+                return
+        if self._notified is not None:
+            self._notified(envelope.method, bytes(envelope.params))
+
+
+_LONGEST_CODE = 20
 
 
 class RequestFailed(ManifoldError):
-    """The answer is an error; `error` is its raw JSON, the text its message."""
+    """The answer is an error: `error` is its raw JSON, the text its message.
+
+    `code` and `data` (raw) are members of it; 0 and empty where they are missing.
+    """
 
     def __init__(self, error: bytes) -> None:
         self.error = error
-        super().__init__(_message(error) or error.decode(errors="replace"))
+        members = _members(error)
+        code = bytes(members.get("code", b""))
+        self.code = int(code) if code.removeprefix(b"-").isdigit() and len(code) < _LONGEST_CODE else 0
+        self.data = bytes(members.get("data", b""))
+        super().__init__(wire.text(members.get("message")) or error.decode(errors="replace"))
 
 
-def _message(error: bytes) -> str | None:
+def _with_token(params: bytes, token: bytes) -> bytes:
+    """Params that ask for progress under this raw token."""
+    members: dict[str, Raw | bytes] = {**(wire.open_object(params) if params else {})}
+    meta: dict[str, Raw | bytes] = {**(wire.open_object(members["_meta"]) if "_meta" in members else {})}
+    members["_meta"] = wire.close_object({**meta, "progressToken": token})
+    return wire.close_object(members)
+
+
+def _members(raw: bytes) -> dict[str, Raw]:
     try:
-        return wire.text(wire.open_object(error).get("message"))
+        return wire.open_object(raw)
     except WireError:
-        return None
+        return {}

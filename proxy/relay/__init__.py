@@ -4,7 +4,8 @@ It is told "this line came from that peer, it is now t" and puts lines into the 
 no clock. Whoever drives it (`proxy.pump`) carries the outboxes away and calls `tick` when `wake_at` has come.
 """
 
-from .peers import Link, Peer, Session, Target
+from .peers import Link, Peer, Session
 from .relay import Relay
+from .target import Target
 
 __all__ = ["Link", "Peer", "Relay", "Session", "Target"]

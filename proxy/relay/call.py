@@ -11,7 +11,8 @@ from ..catalogue import Route
 from ..errors import WireError
 from ..events import CallFinished, Outcome, RequestFinished
 from .methods import Method
-from .peers import Link, Session, Target
+from .peers import Link, Session
+from .target import Target
 
 _LONGEST_NAME: Final = 200
 """Bytes of a name that nobody knows which are shown in errors and logs."""

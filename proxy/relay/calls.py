@@ -18,11 +18,12 @@ from .backlog import PROGRESS
 from .breaker import Breakers
 from .call import Call
 from .ghosts import Ghosts
-from .peers import LARGE, Link, Session, Target
+from .peers import LARGE, Link, Session
 from .queues import Queues
 from .refusals import LONGEST_WAIT, Refusal
 from .results import Results
-from .state import MOST_IN_ALL, MOST_OF_A_CLIENT, State
+from .state import MOST_IN_ALL, State
+from .target import Target
 
 MAYBE_OWNER_WAIT: Final = 15.0
 """Seconds after which the next server is asked that may know a URI: one that hangs must not hide the others'."""
@@ -48,15 +49,15 @@ class Calls:
     def begin(self, call: Call, now: float) -> None:
         """Take a new call: send it, park it, or refuse it."""
         call.session.calls[call.id] = call
-        if len(call.session.calls) > self._state.share and (refusal := self._too_many(call.session)) is not None:
+        if len(call.session.calls) > call.session.share and (refusal := self._too_many(call.session)) is not None:
             self._refuse(call, refusal, now)
         else:
             self._route(call, now)
 
     def _too_many(self, session: Session) -> Refusal | None:
         """It has more calls than its share: whether the others leave it that many."""
-        if len(session.calls) > MOST_OF_A_CLIENT:
-            return refusals.too_many(MOST_OF_A_CLIENT, "of this client")
+        if len(session.calls) > session.most:
+            return refusals.too_many(session.most, "of this client")
         if sum(len(one.calls) for one in self._state.sessions) > MOST_IN_ALL:
             return refusals.too_many(MOST_IN_ALL, "of all clients")
         return None

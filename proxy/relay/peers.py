@@ -27,6 +27,8 @@ LARGE: Final = 64 * 1024
 """Bytes of a payload from which on it is not copied into one piece with its envelope."""
 
 
+MOST_OF_A_CLIENT: Final = 4096
+
 _MOST_ELICITATIONS: Final = 1000
 
 
@@ -103,6 +105,10 @@ class Session(Peer):
         self.is_ready = False
         """It has finished the handshake, so that it may be asked something."""
         self.level: str | None = None
+        self.most = MOST_OF_A_CLIENT
+        """Calls that it may have under way."""
+        self.share = MOST_OF_A_CLIENT
+        """Of these the ones that it may have whatever the other clients do."""
         self.backlog = Backlog()
         self.calls: dict[bytes, Call] = {}
         self.lists: dict[bytes, ListRequest] = {}
@@ -316,80 +322,3 @@ def _unheard(reply: Reply | None) -> None:
 
 def _ignore(what: str) -> None:
     """The listener of a link that nobody owns."""
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What one server may be asked at a time, and for how long, in seconds.
-
-    `call` is the time for one call, from its arrival or its last progress, `longest` for all of it; `ask` what a client
-    has to answer a question, `start` what the server has to come up. `running` calls are sent at once, `queued` more
-    wait for their turn.
-    """
-
-    call: float = 300.0
-    longest: float = 3600.0
-    ask: float = 600.0
-    start: float = 30.0
-    running: int = 64
-    queued: int = 256
-    repeats: bool = False
-    """Calls of tools that say that this does no harm are sent once more where a connection broke."""
-
-
-NOT_STARTED: Final = "it has not been started yet"
-ASLEEP: Final = "it is started when somebody needs it"
-
-
-class Target:
-    """A configured server as the relay sees it.
-
-    `link` is set while it can take calls. Without one, `away` says why ("" before it could have been there), `coming`
-    whether it is worth waiting, `starting_since` since when it is being started or `next_start` when it will be.
-    `known` turns true with its first listing. `capabilities` are those that it declared last, raw by name.
-    """
-
-    def __init__(self, key: str, prefix: str, limits: Limits) -> None:
-        self.key = key
-        self.prefix = prefix
-        self.limits = limits
-        self.capabilities: Mapping[str, bytes] = {}
-        self.link: Link | None = None
-        self.away = NOT_STARTED
-        self.coming = True
-        self.starting_since: float | None = None
-        self.next_start: float | None = None
-        self.wake: Callable[[bool], None] | None = None
-        """It sleeps, or wakes up: who needs it calls this, and may wait for it as long as the call may take."""
-        self.known = False
-        self.news = ""
-        """What it is now, in brackets, where it is not what its list was read from."""
-        self.retired = False
-        """It is configured no more, and only its calls in flight still know it."""
-        self.parked: dict[Call, None] = {}
-        self.held = 0
-        """Calls that wait for it, and their bytes; see `Queues`."""
-        self.received = 0
-        self.sent = 0
-
-    def adopt(self, other: Target) -> None:
-        """Its entry in the configuration is another one."""
-        self.prefix, self.limits = other.prefix, other.limits
-        self.known = False
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether it has as much work as it may have, or does not take any."""
-        link = self.link
-        return link is not None and (link.choked or len(link.calls) - link.endless >= self.limits.running)
-
-    @property
-    def is_at_hand(self) -> bool:
-        """Whether it takes calls, or would if it were woken."""
-        return self.link is not None or self.wake is not None
-
-    def can(self, *path: str) -> bool:
-        """Whether the server declared a capability, named from the outside in."""
-        return declares(self.capabilities, *path)
-
-    def __repr__(self) -> str:
-        return f"<Target {self.key} link={self.link} away={self.away!r} parked={len(self.parked)}>"

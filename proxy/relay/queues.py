@@ -10,9 +10,9 @@ from typing import Final
 
 from . import refusals
 from .call import Call
-from .peers import Target
 from .refusals import LONGEST_WAIT, Refusal
 from .state import State
+from .target import Target
 
 MOST_HELD: Final = 64 * 1024 * 1024
 """Bytes of calls that wait for one server."""

@@ -19,8 +19,9 @@ from ..errors import (
 )
 from ..events import Outcome
 from .call import Call
-from .peers import Link, Target
+from .peers import Link
 from .state import State
+from .target import Target
 
 LONGEST_WAIT: Final = 10.0
 """Seconds that a call waits for its server to come (back)."""

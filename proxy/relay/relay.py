@@ -14,12 +14,13 @@ from .calls import Calls
 from .client_side import ClientSide
 from .lists import Lists
 from .methods import Methods
-from .peers import ASLEEP, NOT_STARTED, Link, Peer, Reply, Session, Target
+from .peers import Link, Peer, Reply, Session
 from .questions import Questions
 from .results import Results
 from .server_side import ServerSide
 from .state import State
 from .subscriptions import Subscriptions
+from .target import ASLEEP, NOT_STARTED, Target
 from .tasks import Tasks
 
 
@@ -31,7 +32,17 @@ class Relay:
     wants to be called (infinity if never).
     """
 
-    def __init__(self, *, emit: Emit, name: str, version: str, list_wait: float, page_size: int = 1000) -> None:
+    def __init__(
+        self,
+        *,
+        emit: Emit,
+        name: str,
+        version: str,
+        list_wait: float,
+        page_size: int = 1000,
+        offer: Offer | None = None,
+    ) -> None:
+        self._offer = offer
         state = self._state = State(emit, list_wait, page_size, name, version)
         tasks = self._tasks = Tasks()
         subscriptions = self._subscriptions = Subscriptions()
@@ -61,7 +72,12 @@ class Relay:
 
     @property
     def offer(self) -> Offer | None:
-        """What servers are to be told of the clients, at `initialize`; None while no client has come."""
+        """What servers are to be told of the clients, at `initialize`; None while no client has come.
+
+        It is what was given at the start, if anything: who comes later then changes nothing.
+        """
+        if self._offer is not None:
+            return self._offer
         hellos = [(session.protocol, session.capabilities) for session in self._state.sessions if session.protocol]
         return offer(hellos) if hellos else None
 
@@ -75,9 +91,10 @@ class Relay:
 
     # Clients
 
-    def open_session(self, label: str) -> Session:
-        """A client connected; `label` is its session's id in telemetry."""
+    def open_session(self, label: str, most: int | None = None) -> Session:
+        """A client connected; `label` is its session's id in telemetry, `most` how many calls it may have at a time."""
         session = Session(self._state.dirty, label)
+        session.most = session.most if most is None else most
         self._state.sessions[session] = None
         self._state.clients_changed()
         return session

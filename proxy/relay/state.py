@@ -7,9 +7,9 @@ from typing import Final
 
 from ..catalogue import Catalogue
 from ..events import Emit
-from .peers import Link, Peer, Session, Target
+from .peers import Link, Peer, Session
+from .target import Target
 
-MOST_OF_A_CLIENT: Final = 4096
 MOST_IN_ALL: Final = 16384
 """Calls that may run or wait at a time, whatever their servers."""
 
@@ -32,8 +32,6 @@ class State:
         self.links: dict[Link, None] = {}
         self.dirty: list[Peer] = []
         self.wake_at = float("inf")
-        self.share = MOST_OF_A_CLIENT
-        """Calls that a client may have under way whatever the others do."""
         self.offered: Callable[[], None] = lambda: None
         """Called when a client has said what it can do."""
         self.first_use: Callable[[], None] | None = None
@@ -53,7 +51,9 @@ class State:
 
     def clients_changed(self) -> None:
         """A session began or ended."""
-        self.share = min(MOST_OF_A_CLIENT, MOST_IN_ALL // max(1, len(self.sessions)))
+        fair = MOST_IN_ALL // max(1, len(self.sessions))
+        for session in self.sessions:
+            session.share = min(session.most, fair)
 
     def wake_by(self, deadline: float) -> None:
         """Ask to be called at `deadline` at the latest."""

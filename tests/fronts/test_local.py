@@ -129,10 +129,14 @@ async def test_closing_cancels_what_is_in_flight() -> None:
     stage, server = Stage(), ScriptedServer("t", tools__call=lambda *_: None)
     async with fleet_of(stage, {"one": server}), anyio.create_task_group() as tasks:
         client = await stage.client()
-        tasks.start_soon(client.request, "tools/call", b'{"name":"one__t"}')
+
+        async def call() -> None:
+            with pytest.raises(RequestFailed, match="the session was closed"):
+                await client.request("tools/call", b'{"name":"one__t"}')
+
+        tasks.start_soon(call)
         await server.until(lambda: bool(server.asked("tools/call")))
         client.close()
         await server.until(lambda: bool(server.asked("notifications/cancelled")))
         assert [event.outcome for event in stage.of(CallFinished)] == ["cancelled"]
         assert len(stage.of(ClientGone)) == 1
-        tasks.cancel_scope.cancel()

@@ -21,7 +21,7 @@ from proxy.events import NotificationsDropped
 from proxy.fronts import stdio
 from proxy.fronts.stdio import StandardStreams, StdioFront
 from proxy.relay import Target
-from proxy.relay.peers import Limits
+from proxy.relay.target import Limits
 from tests.support import servers
 from tests.support.client import PATIENCE
 from tests.support.manifold import RUN, Manifold, running, tools_until, write_config

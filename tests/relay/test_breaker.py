@@ -4,7 +4,7 @@ import pytest
 
 from proxy.errors import SERVER_UNAVAILABLE
 from proxy.relay.breaker import FAILURES, LONGEST_SHUT, PINGS, PONG_WITHIN, SHUT
-from proxy.relay.peers import Limits
+from proxy.relay.target import Limits
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, call, message
 

@@ -8,8 +8,8 @@ import pytest
 from proxy.errors import INTERNAL_ERROR, INVALID_PARAMS, REQUEST_TIMED_OUT, SERVER_UNAVAILABLE, Delivered
 from proxy.events import CallFinished, RequestFinished
 from proxy.relay.breaker import FAILURES
-from proxy.relay.peers import Limits
 from proxy.relay.refusals import LONGEST_WAIT
+from proxy.relay.target import Limits
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, call, dump, ids, message
 

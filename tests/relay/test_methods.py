@@ -10,9 +10,9 @@ from proxy.events import RequestFinished
 from proxy.relay import Session, Target
 from proxy.relay.calls import MAYBE_OWNER_WAIT
 from proxy.relay.methods import MOST_REMEMBERED, Methods
-from proxy.relay.peers import Limits
 from proxy.relay.state import State
 from proxy.relay.subscriptions import Subscriptions
+from proxy.relay.target import Limits
 from proxy.relay.tasks import Tasks
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, dump, ids, message

@@ -16,7 +16,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from proxy.relay.peers import Limits
+from proxy.relay.target import Limits
 from tests.support.ownership import RELATED, Company, Job, Party, Task, names
 from tests.support.relay import World, dump
 

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from proxy.relay.peers import LARGE, LEVELS, Batch, Buffer, Limits, Link, Peer, Reply, Session, Target
+from proxy.relay.peers import LARGE, LEVELS, Batch, Buffer, Link, Peer, Reply, Session
+from proxy.relay.target import Limits, Target
 
 
 def delivered(peer: Peer) -> list[bytes]:

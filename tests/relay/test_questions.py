@@ -13,7 +13,7 @@ from proxy.errors import (
 )
 from proxy.events import CallFinished, QuestionFinished
 from proxy.relay.ghosts import HAUNTS
-from proxy.relay.peers import Limits
+from proxy.relay.target import Limits
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, call, dump, hello, ids, message
 

@@ -7,7 +7,7 @@ import pytest
 from proxy.errors import SERVER_UNAVAILABLE
 from proxy.relay import queues, state
 from proxy.relay.calls import MOST_AT_ONCE
-from proxy.relay.peers import Limits
+from proxy.relay.target import Limits
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, call, ids
 
@@ -193,9 +193,8 @@ def test_as_many_calls_wait_for_a_start_as_are_sent_then_though_none_may_wait_fo
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in life, but for the scale: 16 calls in all, and 8 of each client."""
     monkeypatch.setattr(state, "MOST_IN_ALL", 16)
-    monkeypatch.setattr(state, "MOST_OF_A_CLIENT", 8)
     monkeypatch.setattr("proxy.relay.calls.MOST_IN_ALL", 16)
-    monkeypatch.setattr("proxy.relay.calls.MOST_OF_A_CLIENT", 8)
+    monkeypatch.setattr("proxy.relay.peers.MOST_OF_A_CLIENT", 8)
 
 
 def start(client: Client, first: int, count: int) -> int:

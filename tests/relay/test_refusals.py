@@ -14,8 +14,8 @@ from proxy.errors import (
 )
 from proxy.events import RequestFinished
 from proxy.relay.breaker import FAILURES
-from proxy.relay.peers import Limits
 from proxy.relay.refusals import LONGEST_WAIT
+from proxy.relay.target import Limits
 from tests.support.relay import Client, Server, World, call, dump, message
 
 METHODS: dict[str, Any] = {

@@ -8,7 +8,8 @@ from proxy.config.models import ToolRules
 from proxy.errors import Delivered
 from proxy.events import NotificationsDropped
 from proxy.relay import Target
-from proxy.relay.peers import Limits, Reply
+from proxy.relay.peers import Reply
+from proxy.relay.target import Limits
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, call, ids, message
 

@@ -6,8 +6,8 @@ import pytest
 
 from proxy.errors import INVALID_PARAMS, REQUEST_TIMED_OUT, SERVER_UNAVAILABLE
 from proxy.events import CallFinished
-from proxy.relay.peers import Limits
 from proxy.relay.refusals import LONGEST_WAIT
+from proxy.relay.target import Limits
 from tests.support.relay import Client, Server, World, call, dump, ids, message
 
 CALL_TIMEOUT = 60.0

@@ -8,7 +8,7 @@ from proxy.errors import INVALID_PARAMS, METHOD_NOT_FOUND, SERVER_UNAVAILABLE
 from proxy.events import QuestionFinished
 from proxy.relay import Session
 from proxy.relay.ghosts import HAUNTS
-from proxy.relay.peers import Limits
+from proxy.relay.target import Limits
 from proxy.relay.tasks import MOST_KEPT, Tasks
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, dump, message

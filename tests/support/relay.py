@@ -16,7 +16,7 @@ from proxy.events import CallFinished, Event
 from proxy.names import Namer
 from proxy.policy import ToolPolicy
 from proxy.relay import Link, Peer, Relay, Session, Target
-from proxy.relay.peers import Limits
+from proxy.relay.target import Limits
 from tests.support.message import Message
 from tests.support.spans import elements
 

@@ -1,0 +1,50 @@
+"""`mcp-manifold ui`: the page of a running hub."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import webbrowser
+from typing import Final
+
+import msgspec
+
+from ..config.load import load, locate, state_directory
+from ..config.models import Config
+from ..errors import ManifoldError
+from ..web.token import load_token
+from .address import at_address
+
+_PATIENCE: Final = 10.0
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print a link that opens the page once, and open it where there is a browser."""
+    config = at_address(load(locate(arguments.config, os.environ), os.environ), arguments)
+    link = _link(config)
+    print(link, flush=True)
+    if not arguments.print and not webbrowser.open(link):
+        print("no browser was found: open the link above within a minute")
+    return 0
+
+
+def _link(config: Config) -> str:
+    import httpx2  # here, since no other command speaks HTTP by itself
+
+    settings = config.proxy.http
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"{'https' if settings.tls_cert else 'http'}://{host}:{settings.port}"
+    if settings.auth == "none":
+        return f"{url}/"
+    token = load_token(state_directory(config.proxy))
+    try:
+        verify = str(settings.tls_cert) if settings.tls_cert else True
+        answer = httpx2.post(
+            f"{url}/links", headers={"Authorization": f"Bearer {token}"}, timeout=_PATIENCE, verify=verify
+        )
+    except httpx2.HTTPError as problem:
+        raise ManifoldError(f"no hub answers at {url} ({problem}); `mcp-manifold serve` starts one") from None
+    if answer.status_code != 200:
+        raise ManifoldError(f"what listens at {url} is no hub of yours: it answered {answer.status_code}")
+    code = msgspec.json.decode(answer.content, type=dict[str, str | float])["code"]
+    return f"{url}/#{code}"

@@ -1,0 +1,74 @@
+"""The bearer token that whoever comes over the network has to show: made at the first start, this user's alone."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from ..errors import ManifoldError
+
+_NAME: Final = "token"
+_BYTES: Final = 32
+
+
+class NoToken(ManifoldError):
+    """The token can't be read or made; the text says what to do."""
+
+
+def token_file(state: Path) -> Path:
+    """Where the token is."""
+    return state / _NAME
+
+
+def load_token(state: Path) -> str:
+    """The token, made where there is none. Raises NoToken.
+
+    Of several processes that make one at a time the first wins, and all get the same.
+    """
+    path = token_file(state)
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make(path)
+        return _read(path)
+    except OSError as problem:
+        raise NoToken(f"{path}: the access token can't be kept: {problem.strerror or problem}") from None
+
+
+def is_token(given: str, token: str) -> bool:
+    """Whether this is the token; takes the same time whatever is wrong with it."""
+    return hmac.compare_digest(given.encode(errors="replace"), token.encode())
+
+
+def _make(path: Path) -> None:
+    if path.exists():
+        return
+    fresh = path.with_name(f".{_NAME}.{secrets.token_hex(6)}")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        with os.fdopen(handle, "w") as stream:
+            stream.write(secrets.token_urlsafe(_BYTES) + "\n")
+        try:
+            os.link(fresh, path)  # unlike a rename, it does not replace what another process made meanwhile
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            if not path.exists():
+                fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> str:
+    found = path.stat()
+    if hasattr(os, "geteuid"):
+        if found.st_uid != os.geteuid():
+            raise NoToken(f"{path}: the access token belongs to another user; remove it, and one is made")
+        if found.st_mode & 0o077:
+            path.chmod(0o600)
+    token = path.read_text(errors="replace").strip()
+    if len(token) < _BYTES or not token.isascii() or not token.isprintable():
+        raise NoToken(f"{path}: holds no access token; remove it, and one is made")
+    return token
