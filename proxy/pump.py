@@ -123,6 +123,11 @@ class Intake(Generic[PeerT]):
         self._peer.received += len(data)
         self._lines(self._framer.feed(data))
 
+    def said_within(self, id: bytes, line: bytes) -> None:
+        """A line of a server's that came on the stream of the request of ours with this raw id."""
+        with self._pump.relay.within(self._peer, id):
+            self.data(line)
+
     def end(self) -> None:
         """The stream has ended: a last line without a line end counts."""
         rest = self._framer.rest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 from msgspec import Raw
 
 from .. import texts, wire
@@ -16,6 +17,22 @@ from .target import Target
 
 _LONGEST_NAME: Final = 200
 """Bytes of a name that nobody knows which are shown in errors and logs."""
+
+
+class UnderWay(msgspec.Struct, frozen=True):
+    """A call that has not ended, for who looks. `started` is the relay's time; `waits`: no server has it yet.
+
+    Otherwise like `RequestFinished`, which tells of its end.
+    """
+
+    client: str
+    session: str
+    request_id: str
+    server: str
+    tool: str
+    method: str
+    started: float
+    waits: bool
 
 
 class Call:
@@ -125,6 +142,15 @@ class Call:
             "" if route else self.name,
             reason,
             self.method.name,
+        )
+
+    def under_way(self) -> UnderWay:
+        """Where it is now."""
+        session, route = self.session, self.route
+        server, tool = (route.server, route.own) if route else ("", self.name)
+        id = self.id.decode(errors="replace")
+        return UnderWay(
+            session.client, session.label, id, server, tool, self.method.name, self.started, self.link is None
         )
 
     def __repr__(self) -> str:

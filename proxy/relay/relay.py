@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import attrgetter
 
 from .. import wire
 from ..catalogue import Catalogue
@@ -10,6 +13,7 @@ from ..eras.handshake import Offer, offer
 from ..errors import SERVER_UNAVAILABLE, Delivered, refusal
 from ..events import ClientGone, Emit, NotificationsDropped
 from .breaker import Breakers
+from .call import UnderWay
 from .calls import Calls
 from .client_side import ClientSide
 from .lists import Lists
@@ -156,6 +160,16 @@ class Relay:
     def server_line(self, link: Link, line: bytes, now: float) -> None:
         """A line came from a server."""
         self._servers.line(link, line, now)
+
+    @contextmanager
+    def within(self, peer: Peer, id: bytes) -> Iterator[None]:
+        """What the server says meanwhile, it says on the stream of the request of ours with this raw id."""
+        number = wire.number(id)
+        self._state.within = (peer, number) if number is not None else None
+        try:
+            yield
+        finally:
+            self._state.within = None
 
     def server_overlong(self, link: Link, start: bytes, now: float) -> None:
         """A server's line was too long; `start` is all that is left of it."""
@@ -338,3 +352,9 @@ class Relay:
             if link.server in counts:
                 counts[link.server] += len(link.calls)
         return list(counts.items())
+
+    def under_way(self, most: int) -> tuple[int, list[UnderWay]]:
+        """How many calls have not ended, and the latest of them, at most so many and the newest first."""
+        calls = [call for session in self._state.sessions for call in session.calls.values()]
+        latest = heapq.nlargest(most, calls, key=attrgetter("started"))
+        return len(calls), [call.under_way() for call in latest]

@@ -36,6 +36,8 @@ class State:
         """Called when a client has said what it can do."""
         self.first_use: Callable[[], None] | None = None
         """Called when a client first asks for something that a server has to do."""
+        self.within: tuple[Peer, int] | None = None
+        """The connection and the request of ours on whose stream the server speaks, where the transport can tell."""
         self._patient_until: float | None = None
 
     def patience(self, kind: str, now: float) -> float | None:
@@ -61,10 +63,17 @@ class State:
             self.wake_at = deadline
 
     def owner(self, link: Link, now: float) -> Session | str:
-        """Whose the server's words on this link are: the session with a call in flight on it, else the only one.
+        """Whose the server's words on this link are: the session whose call they came with, where that is known, else
+        the session with a call in flight on it, else the only one.
 
         Where it can't be told, a reason; what belongs to one client must not be shown to another.
         """
+        if self.within is not None and self.within[0] is link:
+            asked = link.calls.get(self.within[1]) or link.ghosts.get(self.within[1])
+            if asked is not None:
+                return asked.session if asked.session in self.sessions else "the client whose call it was is gone"
+            if self.within[1] not in link.asks and len(self.sessions) > 1:
+                return "the call on whose stream it came has ended"
         alone = len(self.sessions) == 1
         if alone and not link.ghosts:
             return next(iter(self.sessions))

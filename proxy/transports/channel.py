@@ -27,6 +27,9 @@ class Intake(Protocol):
     def data(self, data: bytes) -> None:
         """Bytes of newline-delimited messages, cut anywhere."""
 
+    def said_within(self, id: bytes, line: bytes) -> None:
+        """A line that came on the stream of the request of this raw id: whatever it asks or tells belongs to that."""
+
     def end(self) -> None:
         """No more will come."""
 

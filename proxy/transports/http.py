@@ -182,9 +182,7 @@ class HttpChannel:
     async def _receive(self, read: Any, scope: anyio.CancelScope) -> None:
         async for item in read:
             if isinstance(item, SessionMessage):
-                line = self._unwrap(item.message)
-                if line:
-                    self._intake.data(line)
+                self._pass_on(item.message)
         scope.cancel()
 
     def _wrap(self, upload: Upload) -> SessionMessage:
@@ -193,35 +191,49 @@ class HttpChannel:
         metadata = ClientMessageMetadata(headers={_PROTOCOL_HEADER: self._protocol}) if self._protocol else None
         return SessionMessage(_model(upload, ticket), metadata)
 
-    def _unwrap(self, message: JSONRPCMessage) -> bytes:
-        """The line that a message of the SDK's stands for, if it stands for one."""
+    def _pass_on(self, message: JSONRPCMessage) -> None:
+        """Pass on the line that a message of the SDK's stands for, if it stands for one."""
         if isinstance(message, JSONRPCResponse):
-            envelope = self.payloads.claim(message.result)
-            if envelope is not None:
-                return as_line(wire.result(_own_id(envelope, message.id), envelope.result)[:-1])
+            incoming = self.payloads.claim(message.result)
         elif isinstance(message, JSONRPCError):
-            envelope = self.payloads.claim(message.error.data)
-            if envelope is not None:
-                return as_line(wire.error(_own_id(envelope, message.id), envelope.error)[:-1])
-            return self._made_up(message)
+            incoming = self.payloads.claim(message.error.data)
+            if incoming is None:
+                self._made_up(message)
+                return
         else:
-            envelope = self.payloads.claim(message.params)
-            if envelope is not None:
-                line = wire.notification(envelope.method, envelope.params)[:-1]
-                return as_line(line if not envelope.id else b'{"id":' + bytes(envelope.id) + b"," + line[1:])
-        # Compressed against our wish, so it came past us: the SDK's reading of it is what there is.
-        return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
+            incoming = self.payloads.claim(message.params)
+        if (
+            incoming is None
+        ):  # compressed against our wish, so it came past us: the SDK's reading of it is what there is
+            self._intake.data(message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+            return
+        presumed = message.id if isinstance(message, JSONRPCResponse | JSONRPCError) else None
+        line = as_line(_text(incoming.envelope, presumed))
+        if incoming.within:
+            self._intake.said_within(incoming.within, line)
+        else:
+            self._intake.data(line)
 
-    def _made_up(self, message: JSONRPCError) -> bytes:
+    def _made_up(self, message: JSONRPCError) -> None:
         """An error that the SDK or our client made up because no answer came, or none that can be used."""
         data = message.error.data if isinstance(message.error.data, dict) else {}
         delivered: Delivered = "no" if data.get("delivered") == "no" else "maybe"
         id, text = wire.encode(message.id), message.error.message
         if not data.get("answered", message.error.code != CONNECTION_CLOSED):
             self._intake.failed(id, text, delivered)
-            return b""
+            return
         text = f"server {self._server!r}: {text}"
-        return wire.error(id, refusal(SERVER_UNAVAILABLE, text, server=self._server, delivered=delivered))
+        error = refusal(SERVER_UNAVAILABLE, text, server=self._server, delivered=delivered)
+        self._intake.data(wire.error(id, error))
+
+
+def _text(envelope: wire.Envelope, presumed: object) -> bytes:
+    """A message as it was sent, as far as it matters; an answer without an id gets the one that the SDK presumes."""
+    if envelope.method:
+        line = wire.notification(envelope.method, envelope.params)[:-1]
+        return line if not envelope.id else b'{"id":' + bytes(envelope.id) + b"," + line[1:]
+    id = _own_id(envelope, presumed)
+    return (wire.error(id, envelope.error) if envelope.error else wire.result(id, envelope.result))[:-1]
 
 
 def _own_id(envelope: wire.Envelope, presumed: object) -> bytes:

@@ -26,13 +26,20 @@ _NO_MESSAGE: Final = "its answer is no JSON-RPC message"
 _TICKET_IN_BODY: Final = re.compile(rb'"mcp-manifold":\s*"(\d+)"')
 
 
+class Incoming(msgspec.Struct, frozen=True):
+    """A message that waits for the SDK to read it; `within` is the raw id of the request whose stream it came on."""
+
+    envelope: wire.Envelope
+    within: bytes
+
+
 class Payloads:
     """The bytes that wait beside the SDK, by ticket."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._outgoing: dict[str, Upload] = {}
-        self._incoming: dict[str, wire.Envelope] = {}
+        self._incoming: dict[str, Incoming] = {}
         self.beside: Callable[[bytes], None] = lambda line: None
         """Takes a line that reaches us past the SDK."""
 
@@ -47,10 +54,11 @@ class Payloads:
         found = _TICKET_IN_BODY.search(body)
         return self._outgoing.pop(found.group(1).decode(), None) if found else None
 
-    def strip(self, body: bytes, id: bytes = b"null") -> bytes:
+    def strip(self, body: bytes, id: bytes = b"null", within: bytes = b"") -> bytes:
         """Keep an incoming message and return one for the SDK with a ticket in place of the payload.
 
-        What is no message is returned as it is: the SDK says so in its own way. An error without an id answers `id`.
+        What is no message is returned as it is: the SDK says so in its own way. An error without an id answers `id`;
+        `within` is the request on whose stream it came, if it was one's.
         """
         try:
             members = wire.open_object(body)
@@ -77,7 +85,7 @@ class Payloads:
             stripped["error"] = {"code": 0, "message": "", "data": ticket}
         else:
             return body
-        self._incoming[number] = envelope
+        self._incoming[number] = Incoming(envelope, within)
         return msgspec.json.encode(stripped)
 
     def answers_another(self, body: bytes, id: bytes) -> bool:
@@ -88,7 +96,7 @@ class Payloads:
             return False
         return not envelope.method and wire.given(envelope.id) is not None and bytes(envelope.id) != id
 
-    def claim(self, payload: object) -> wire.Envelope | None:
+    def claim(self, payload: object) -> Incoming | None:
         """The incoming message that a ticket stands for, once; None if this is no ticket."""
         number = payload.get(TICKET) if isinstance(payload, dict) else None
         return self._incoming.pop(number, None) if isinstance(number, str) else None
@@ -193,7 +201,7 @@ class StrippedEvents(httpx2.AsyncByteStream):
             # The SDK takes the first answer on a request's stream for that request's, and closes the stream.
             self._payloads.beside(as_line(data))
             return b""
-        stripped = self._payloads.strip(data)
+        stripped = self._payloads.strip(data, within=self._id)
         if stripped is not data:
             return stripped
         if self._id:

@@ -18,6 +18,8 @@ OPEN: Final = frozenset({"", "page", "login", "healthz", "readyz"})
 """First parts of paths that need no token: whether we are there, how to get one by a link, and the page, which holds
 nothing of the user's and has to be there to ask for the token."""
 
+_MOST_KNOWN: Final = 64
+
 PROTOCOL: Final = "mcp"
 BEARER: Final = "bearer."
 """A browser's WebSocket has no headers of its own: the token comes as a second subprotocol, behind this."""
@@ -45,6 +47,8 @@ class Guard:
         self._hosts = {name.lower() for name in hosts}
         self._origins = {origin.lower().rstrip("/") for origin in origins}
         self._beyond_loopback = not is_loopback(host)
+        self._known: set[str] = set()
+        """Host headers that were found to be ours: clients send the same ones all the time."""
         if self._beyond_loopback:
             self._hosts.add(host.lower())
 
@@ -54,7 +58,7 @@ class Guard:
         A browser asks with OPTIONS, which does nothing and has no token, what it may do (Fetch, CORS preflight).
         """
         host = headers.get("host", "")
-        if not self._is_ours(host):
+        if host not in self._known and not self._is_ours(host):
             return Denial(421, f"this server is not {host[:200]!r}; `proxy.http.allowedHosts` names other hosts")
         origin = headers.get("origin")
         if origin is not None and not self.allows_origin(origin, host, scheme):
@@ -75,6 +79,12 @@ class Guard:
         return origin.lower() != f"{scheme}://{host.lower()}" and origin.lower() in self._origins
 
     def _is_ours(self, host: str) -> bool:
+        is_ours = self._names_us(host)
+        if is_ours and len(self._known) < _MOST_KNOWN:
+            self._known.add(host)
+        return is_ours
+
+    def _names_us(self, host: str) -> bool:
         name = _name_of(host)
         if name is None:
             return False

@@ -239,12 +239,12 @@ class _Reader:
 
     async def wait(self, seconds: float | None) -> bool:
         """Wait for a message, or the end of the session; False where the time was over first. Raises Left."""
-        with anyio.move_on_after(seconds) as all_of_it:
-            with anyio.move_on_after(_SOON) as quick:  # most answers come before it is worth looking after the client
-                await self._news.wait()
-            if quick.cancelled_caught:
+        with anyio.move_on_after(_SOON):  # most answers come before it is worth looking after the client
+            await self._news.wait()
+        if not self._news.is_set():
+            with anyio.move_on_after(seconds):
                 await self._request.unless_left(self._news.wait)
-        if all_of_it.cancelled_caught:
+        if not self._news.is_set():
             return False
         self._news = anyio.Event()
         return True

@@ -909,3 +909,61 @@ def test_a_server_may_ask_while_it_is_still_being_greeted() -> None:
     client.answer(a.ask("roots/list", client, id=b"0"), b'{"roots":[]}')
     assert a.one().result == {"roots": []}
     world.assert_at_rest()
+
+
+# Said on the stream of a call, which is how a transport may know whose it is
+
+
+def test_what_is_asked_on_a_calls_stream_reaches_the_client_of_that_call_among_several() -> None:
+    world, a, (one_client, other) = several(2)
+    busy(one_client, a, b"1")
+    second = busy(other, a, b"1")
+    a.send_within(second, message("elicitation/create", FORM, b"7"))
+    asked = other.one()
+    assert asked.method == "elicitation/create"
+    other.answer(asked, b'{"action":"accept"}')
+    assert a.one().members["result"] == b'{"action":"accept"}'
+    assert one_client.heard() == []
+
+
+def test_what_is_told_on_a_calls_stream_reaches_the_client_of_that_call_among_several() -> None:
+    world, a, (one_client, other) = several(2)
+    first = busy(one_client, a, b"1")
+    busy(other, a, b"1")
+    a.send_within(first, message("notifications/message", b'{"level":"info","data":"for one"}'))
+    assert one_client.one().members["params"] == b'{"level":"info","data":"for one","logger":"a"}'
+    assert other.heard() == []
+
+
+def test_a_question_on_the_stream_of_a_client_that_lacks_the_capability_is_refused_though_another_has_it() -> None:
+    world = World("a")
+    a = world.start("a", "t")
+    able, unable = world.client("s1", capabilities=ALL), world.client("s2", capabilities={})
+    busy(able, a)
+    call_of_unable = busy(unable, a)
+    a.send_within(call_of_unable, message("elicitation/create", FORM, b"7"))
+    assert a.one().error["code"] == METHOD_NOT_FOUND
+    assert able.heard() == unable.heard() == []
+
+
+def test_a_question_on_the_stream_of_a_call_that_has_ended_reaches_nobody_else() -> None:
+    world, a, (one_client, other) = several(2)
+    busy(one_client, a)
+    ended = busy(other, a)
+    a.answer(ended)
+    other.heard()
+    a.send_within(ended, message("elicitation/create", FORM, b"7"))
+    assert a.one().error["code"] == INTERNAL_ERROR
+    assert one_client.heard() == other.heard() == []
+
+
+def test_a_question_on_the_stream_of_a_cancelled_call_reaches_nobody_else() -> None:
+    world, a, (one_client, other) = several(2)
+    busy(one_client, a, b"1")
+    given_up = busy(other, a, b"1")
+    other.cancel(b"1")
+    a.heard()
+    other.leave()
+    a.send_within(given_up, message("elicitation/create", FORM, b"7"))
+    assert a.one().error["code"] == INTERNAL_ERROR
+    assert one_client.heard() == []

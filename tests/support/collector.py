@@ -20,6 +20,8 @@ class Collector:
         """Ids of requests that never left."""
         self.failures: dict[bytes, tuple[str, Delivered]] = {}
         """Why requests get no answer, by id, and whether they may have been seen."""
+        self.within: list[tuple[bytes, bytes]] = []
+        """Lines that came on the stream of a request, by its id."""
         self.printed: list[str] = []
         """Lines of stderr."""
         self._changed = anyio.Event()
@@ -27,6 +29,10 @@ class Collector:
     def data(self, data: bytes) -> None:
         self.bytes += data
         self._note()
+
+    def said_within(self, id: bytes, line: bytes) -> None:
+        self.within.append((id, line.rstrip(b"\n")))
+        self.data(line)
 
     def end(self) -> None:
         assert not self.ended

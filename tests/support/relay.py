@@ -315,6 +315,12 @@ class Server(Side):
         for line in lines:
             self.world.do(self.world.relay.server_line, self.link, line, self.world.now)
 
+    def send_within(self, call: Message, *lines: bytes) -> None:
+        """Say something on the stream of a call, as over HTTP."""
+        assert call.id is not None
+        with self.world.relay.within(self.link, call.id):
+            self.send(*lines)
+
     def answer(self, request: Message, result: bytes = b'{"content":[]}') -> None:
         assert request.id is not None
         self.send(b'{"jsonrpc":"2.0","id":' + request.id + b',"result":' + result + b"}")

@@ -270,6 +270,7 @@ async def test_what_a_server_says_during_a_call_comes_before_its_answer_as_it_wa
         said, asked = heard.messages[1:3]
         assert (said.method, said.members["params"]) == ("notifications/progress", ODD)
         assert (asked.method, asked.id, asked.members["params"]) == ("ping", b'"\\u00e9"', ODD)
+        assert [id for id, _ in heard.within] == [b"2"] * 3
         channel.write(b'{"jsonrpc":"2.0","id":"\\u00e9","result":{}}\n')
         await server.until(lambda: server.requests[-1].body == b'{"jsonrpc":"2.0","id":"\\u00e9","result":{}}')
 
@@ -283,6 +284,7 @@ async def test_what_a_server_says_on_its_own_comes_too(heard: Collector) -> None
 
     async with greeted(Site(GET=announce), heard):
         await heard.until(lambda: len(heard.lines) == 3)
+    assert heard.within == []
     assert heard.messages[1].method == "notifications/tools/list_changed"
     assert heard.messages[2].members["params"] == ODD
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy import wire
 from proxy.transports.payloads import TICKET, Payloads, StrippedEvents, StrippedJson
 from proxy.transports.uploads import Upload, Uploads
 from tests.support.spans import members
@@ -58,6 +59,11 @@ def test_an_outgoing_message_is_exchanged_for_its_ticket_once() -> None:
     assert payloads.withdraw(body) is None
 
 
+def claimed(payloads: Payloads, ticket: object) -> wire.Envelope | None:
+    incoming = payloads.claim(ticket)
+    return incoming and incoming.envelope
+
+
 def test_messages_that_wait_at_once_are_not_mixed_up() -> None:
     payloads = Payloads()
     uploads = [outgoing(number) for number in range(20)]
@@ -77,7 +83,7 @@ def test_an_incoming_payload_waits_under_its_ticket(member: str) -> None:
     stripped = payloads.strip(b'{"jsonrpc":"2.0",' + other + f'"{member}":'.encode() + ODD + b',"unknown":1}')
     assert ODD not in stripped
     ticket = ticket_of(stripped, member)
-    envelope = payloads.claim(ticket)
+    envelope = claimed(payloads, ticket)
     assert envelope is not None
     assert bytes(getattr(envelope, member)) == ODD
     assert payloads.claim(ticket) is None
@@ -90,7 +96,7 @@ def test_an_error_waits_under_its_ticket_with_or_without_id(id: bytes) -> None:
     payloads = Payloads()
     own = b'{"code":-32602,"message":"no","data":' + ODD + b"}"
     stripped = json.loads(payloads.strip(b'{"jsonrpc":"2.0",' + id + b'"error":' + own + b"}"))
-    envelope = payloads.claim(stripped["error"]["data"])
+    envelope = claimed(payloads, stripped["error"]["data"])
     assert envelope is not None
     assert bytes(envelope.error) == own
     assert isinstance(stripped["error"]["code"], int)
@@ -130,7 +136,7 @@ async def test_a_json_body_in_pieces_is_one_message() -> None:
     text = b'{"jsonrpc":"2.0","id":1,"result":' + ODD + b"}"
     body = Body(*(text[start : start + 5] for start in range(0, len(text), 5)))
     stream = StrippedJson(body, payloads, b"1")
-    envelope = payloads.claim(ticket_of(await collect(stream), "result"))
+    envelope = claimed(payloads, ticket_of(await collect(stream), "result"))
     assert envelope is not None
     assert bytes(envelope.result) == ODD
     await stream.aclose()
@@ -155,7 +161,7 @@ async def test_a_refusal_that_is_a_message_is_kept() -> None:
     stream = StrippedJson(Body(b'{"jsonrpc":"2.0","id":null,"error":' + own + b"}"), payloads, b"1", "HTTP 400")
     stripped = json.loads(await collect(stream))
     assert stripped["id"] == 1
-    envelope = payloads.claim(stripped["error"]["data"])
+    envelope = claimed(payloads, stripped["error"]["data"])
     assert envelope is not None
     assert bytes(envelope.error) == own
 
@@ -207,10 +213,10 @@ async def test_cutting_a_stream_never_changes_its_events(cuts: list[int]) -> Non
     out = await collect(StrippedEvents(Body(*pieces), payloads))
     seen = []
     for event, data, id in text_of(out):
-        claimed = None
+        found = None
         if data.startswith("{"):
-            claimed = payloads.claim(json.loads(data).get("result"))
-        seen.append((event, bytes(claimed.result) if claimed else data, id))
+            found = payloads.claim(json.loads(data).get("result"))
+        seen.append((event, bytes(found.envelope.result) if found else data, id))
     assert seen == [
         ("message", "", "1"),
         ("endpoint", "/messages", "1"),
@@ -242,7 +248,7 @@ async def test_a_large_event_costs_time_in_proportion_to_its_length() -> None:
     body = Body(*(data[start : start + 1000] for start in range(0, len(data), 1000)))
     out = await collect(StrippedEvents(body, payloads))
     [(_, stripped, _)] = text_of(out)
-    envelope = payloads.claim(json.loads(stripped)["result"])
+    envelope = claimed(payloads, json.loads(stripped)["result"])
     assert envelope is not None
     assert len(envelope.result) == 20_000_002
 
