@@ -21,17 +21,19 @@ unexport VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interleavings chaos fuzz lint format bench lock clean venv venv-test
+.PHONY: help demo test interleavings chaos crowd fuzz lint format bench bundle lock clean venv venv-test
 
 help:
 	@echo 'make demo    see it work: sample servers, one proxy, a crash and a recovery'
 	@echo 'make test    all tests, on real servers and clients (ARGS="-k name" to choose)'
 	@echo 'make interleavings  10,000 random mixtures of clients and servers, some six minutes'
 	@echo 'make chaos   servers killed and stopped at random under load, for a minute (ARGS="--seconds 600 --seed 7")'
+	@echo 'make crowd   50 clients on all fronts of one hub, all with the same ids, 100,000 calls'
 	@echo 'make fuzz    atheris on the framer, the codec and the relay, for 5 minutes (ARGS="--seconds 3600 line peers")'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make format  let ruff rewrite what it can'
 	@echo 'make bench   latency, throughput, start-up and memory beside a direct connection'
+	@echo 'make bundle  dist/mcp-manifold.mcpb, which Claude Desktop opens'
 	@echo 'make lock    renew the locks in requirements/ and tests/npm/'
 	@echo 'make clean   remove the environments and caches'
 
@@ -51,6 +53,10 @@ chaos: $(TEST)/.installed
 	@$(TEST)/bin/python -m compileall -q proxy
 	$(TEST)/bin/python -m tests.chaos.storm $(ARGS)
 
+crowd: $(TEST)/.installed
+	@$(TEST)/bin/python -m compileall -q proxy
+	$(TEST)/bin/python -m tests.chaos.crowd $(ARGS)
+
 fuzz: $(FUZZ)/.installed
 	$(FUZZ)/bin/python -m tests.fuzz $(ARGS)
 
@@ -67,8 +73,11 @@ bench: venv-test
 	@$(TEST)/bin/python -m compileall -q proxy
 	$(TEST)/bin/python tests/bench/bench.py $(ARGS)
 
+bundle: $(TEST)/.npm
+	@$(TEST)/bin/python deploy/mcpb/build.py
+
 venv: $(RUN)/.installed
-venv-test: $(TEST)/.installed $(TEST)/.npm $(TEST)/.sources $(CLIENTS)/.installed
+venv-test: $(TEST)/.installed $(TEST)/.npm $(TEST)/.sources $(TEST)/.browser $(CLIENTS)/.installed
 
 # $(call make-venv,DIRECTORY): an empty environment, and a plain word if the Python is too old.
 define make-venv
@@ -111,6 +120,13 @@ $(TEST)/.sources: $(TEST)/.locked requirements/sources.lock
 	    --require-hashes -r requirements/sources.lock -d $(TEST)/sources
 	cd $(TEST)/sources && for file in mcp-*.tar.gz; do \
 	    tar -xzf "$$file" --strip-components=3 "$${file%.tar.gz}/examples/servers/everything-server"; done
+	@touch $@
+
+# The page is tested in the machine's own Chromium. Where it can be installed it is; where not, its tests say what to do.
+$(TEST)/.browser: $(TEST)/.locked
+	@command -v chromium >/dev/null || { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
+	    && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	    || echo 'The tests of the page want Chromium: apt-get install chromium, or your system'\''s like of it'
 	@touch $@
 
 $(CLIENTS)/.installed: requirements/clients.lock

@@ -53,11 +53,17 @@ class Hub:
     """The running parts: what fronts and commands need.
 
     With `afresh` all servers run, whatever is known of them. With `offer` servers are told that of their clients, and
-    not what each of those says of itself.
+    not what each of those says of itself. Without `remember` nothing is written to the state directory.
     """
 
     def __init__(
-        self, config: Config, environ: Mapping[str, str], *, afresh: bool = False, offer: Offer | None = None
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        *,
+        afresh: bool = False,
+        offer: Offer | None = None,
+        remember: bool = True,
     ) -> None:
         self.config = config
         self._afresh = afresh
@@ -76,12 +82,13 @@ class Hub:
         self.connector = Connector(environ, self.graces)
         self.redactor = Redactor(secrets(config))
         state = state_directory(proxy)
-        unkept = why_unkept(state)
+        unkept = why_unkept(state) if remember else ""
         if unkept:
             text = f"nothing can be remembered for the next session in {state} (`stateDir`): {unkept}"
             self.bus(Notice("warning", text))
-        self.listings = (UnkeptListings if unkept else Listings)(state, environ)
-        names = (UnkeptNames if unkept else GivenNames)(state, config.path)
+        kept = remember and not unkept
+        self.listings = (Listings if kept else UnkeptListings)(state, environ)
+        names = (GivenNames if kept else UnkeptNames)(state, config.path)
         given = self._given(names)
         self.fleet = Fleet(
             config,

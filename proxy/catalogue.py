@@ -203,6 +203,11 @@ class Sheet:
     def __len__(self) -> int:
         return len(self._definitions)
 
+    @property
+    def definitions(self) -> Sequence[bytes]:
+        """The entries, raw, in the order of the catalogue's routes of this kind."""
+        return self._definitions
+
     def page(self, start: int, most: int) -> tuple[bytes, int | None]:
         """At most so many entries from `start` on, as a `result` without its closing brace, and where the next begins.
 

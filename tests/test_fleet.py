@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -11,10 +12,12 @@ import pytest
 
 from proxy.config.changes import compare
 from proxy.config.models import Server, ServerEntry, ToolRules
+from proxy.eras.handshake import SHARED
 from proxy.errors import ConnectionLost, Hopeless, Unreachable
 from proxy.events import CallFinished, CatalogueChanged
 from proxy.fleet import Fleet
 from proxy.fronts.local import LocalClient, RequestFailed
+from proxy.store.listings import Listings
 from proxy.transports.channel import Intake, Output
 from tests.support.message import Message
 from tests.support.scripted import PATIENCE, Connection, Outcome, Script, ScriptedServer, configured, error, result
@@ -765,3 +768,87 @@ async def test_a_call_to_a_server_that_could_not_be_reached_is_answered_when_tha
         assert (await call(client, "one__a", {"x": 1}))["echo"] == {"x": 1}
         assert len(server.connections) == 2
         assert [event.outcome for event in stage.of(CallFinished)] == ["ok"]
+
+
+# Clients of many kinds at once
+
+
+async def test_with_an_offer_given_up_front_servers_wait_for_no_client_and_none_changes_anything() -> None:
+    servers, stage = {"a": ScriptedServer("t")}, Stage(offer=SHARED)
+    async with fleet_of(stage, servers) as fleet:
+        await settled(stage, fleet)
+        stage.greet({})
+        stage.greet({"sampling": {}})
+        await anyio.sleep(60)
+        [asked] = servers["a"].asked("initialize")
+        assert asked.params["capabilities"] == json.loads(SHARED.capabilities)
+        assert set(asked.params["capabilities"]) == {"roots", "sampling", "elicitation", "tasks"}
+
+
+# By hand
+
+
+async def test_a_restart_by_hand_fails_what_was_under_way_and_shows_the_tools_all_along() -> None:
+    server, stage = LingeringServer("t"), Stage(offer=SHARED)
+    async with fleet_of(stage, {"a": server}) as fleet, anyio.create_task_group() as tasks:
+        await settled(stage, fleet)
+        client = await stage.client()
+        assert await listed(client) == ["a__t"]
+        server.scripts["tools/call"] = silent
+        failed: list[str] = []
+
+        async def ask() -> None:
+            with pytest.raises(RequestFailed) as refused:
+                await call(client, "a__t")
+            failed.append(str(refused.value))
+            stage.note()
+
+        tasks.start_soon(ask)
+        await server.until(lambda: bool(server.asked("tools/call")))
+        assert fleet.restart("a")
+        await stage.until(lambda: bool(failed))
+        assert "it was restarted by hand" in failed[0]
+        assert await listed(client) == ["a__t"]
+        assert len(server.connections) == 1, "the old one has not ended yet"
+        server.gone.set()
+        await stage.until(lambda: stage.states("a")[-1] == "ready")
+        assert len(server.connections) == 2
+        del server.scripts["tools/call"]
+        assert await call(client, "a__t", {"n": 1}) is not None
+        assert stage.notified == []
+
+
+async def test_a_server_that_was_given_up_is_tried_again_by_hand() -> None:
+    def die(connection: Connection, message: Message) -> Outcome:
+        connection.end(ConnectionLost("a", "it exited with code 1"))
+        return None
+
+    server, stage = ScriptedServer("t", initialize=die), Stage(offer=SHARED)
+    async with fleet_of(stage, {"a": server}) as fleet:
+        await stage.until(lambda: fleet.supervisors[0].lifecycle.state == "failed")
+        del server.scripts["initialize"]
+        assert fleet.restart("a")
+        await stage.until(lambda: stage.states("a")[-1] == "ready")
+        assert await listed(await stage.client()) == ["a__t"]
+
+
+async def test_a_server_that_sleeps_is_started_by_hand(tmp_path: Path) -> None:
+    shelf = Listings(tmp_path, {})
+    servers = {"a": ScriptedServer("t")}
+    first = Stage(offer=SHARED)
+    async with fleet_of(first, servers, shelf=shelf) as fleet:
+        await settled(first, fleet)
+        await fleet.supervisors[0].until_learned()
+    stage = Stage(offer=SHARED)
+    async with fleet_of(stage, servers, shelf=shelf) as fleet:
+        await fleet.until_settled()
+        assert (fleet.supervisors[0].sleeps, len(servers["a"].connections)) == (True, 1)
+        assert fleet.restart("a")
+        await stage.until(lambda: stage.states("a")[-1:] == ["ready"])
+        assert len(servers["a"].connections) == 2
+
+
+async def test_what_nobody_knows_is_not_restarted() -> None:
+    stage = Stage(offer=SHARED)
+    async with fleet_of(stage, {"a": ScriptedServer("t")}) as fleet:
+        assert not fleet.restart("b")

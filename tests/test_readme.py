@@ -3,18 +3,33 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
 from proxy.cli import build_parser
 from proxy.config.load import load
-from proxy.config.models import LogSettings, MetricsSettings, ProxySettings, ServerEntry, ToolRules
+from proxy.config.models import (
+    HttpSettings,
+    LogSettings,
+    MetricsSettings,
+    ProxySettings,
+    ServerEntry,
+    ToolRules,
+)
 from proxy.events import CallFinished
 from proxy.telemetry.logs import build_logs
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.sink import LogSink
+from tests.support import servers
+from tests.support.client import PATIENCE
+from tests.support.manifold import write_config
+from tests.test_langchain import following
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -63,6 +78,27 @@ def test_the_commands_are_those_that_there_are() -> None:
     assert named == shown
 
 
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    [example] = [block for block in blocks("python") if "asyncio.run" in block]
+    write_config(tmp_path, {"time": servers.time()}).rename(tmp_path / "config.json")
+    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "time__get_current_time - " in done.stdout
+    assert done.stdout.rstrip().endswith("False")
+    assert done.stderr == ""
+
+
+async def test_the_langgraph_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [example] = [block for block in blocks("python") if "async def ask" in block]
+    write_config(tmp_path, {"time": servers.time()}).rename(tmp_path / "config.json")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(example, names)  # noqa: S102 (our own README)
+    model = following([("time__get_current_time", {"timezone": "UTC"})])
+    with anyio.fail_after(PATIENCE):
+        assert await names["ask"](model, "How late is it?") == "done"
+    assert "time__convert_time" in model.offered[0]
+
+
 @pytest.mark.parametrize("target", re.findall(r"^make (\w+)", "\n".join(blocks("sh")), re.MULTILINE))
 def test_every_make_target_is_there(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -80,7 +116,10 @@ def default_of(key: str, models: dict[str, type[msgspec.Struct]]) -> object:
     ("heading", "models"),
     [
         ("For each server, under `mcpServers`:", {"": ServerEntry, "tools": ToolRules}),
-        ("For the proxy itself, under `proxy`:", {"": ProxySettings, "log": LogSettings, "metrics": MetricsSettings}),
+        (
+            "For the proxy itself, under `proxy`:",
+            {"": ProxySettings, "log": LogSettings, "metrics": MetricsSettings, "http": HttpSettings},
+        ),
     ],
 )
 def test_keys_and_defaults_are_those_of_the_code(heading: str, models: dict[str, type[msgspec.Struct]]) -> None:

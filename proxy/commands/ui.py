@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import ssl
 import webbrowser
 from typing import Final
 
 import msgspec
 
 from ..config.load import load, locate, state_directory
-from ..config.models import Config
+from ..config.models import Config, HttpSettings
 from ..errors import ManifoldError
+from ..web.guard import reached_at
 from ..web.token import load_token
 from .address import at_address
 
@@ -32,19 +34,29 @@ def _link(config: Config) -> str:
     import httpx2  # here, since no other command speaks HTTP by itself
 
     settings = config.proxy.http
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"{'https' if settings.tls_cert else 'http'}://{host}:{settings.port}"
+    url = f"{'https' if settings.tls_cert else 'http'}://{reached_at(settings.host)}:{settings.port}"
     if settings.auth == "none":
         return f"{url}/"
     token = load_token(state_directory(config.proxy))
     try:
-        verify = str(settings.tls_cert) if settings.tls_cert else True
-        answer = httpx2.post(
-            f"{url}/links", headers={"Authorization": f"Bearer {token}"}, timeout=_PATIENCE, verify=verify
-        )
+        # Not by way of a proxy that the environment names: it would see the token.
+        with httpx2.Client(verify=_trusted(settings), trust_env=False, timeout=_PATIENCE) as client:
+            answer = client.post(f"{url}/links", headers={"Authorization": f"Bearer {token}"})
     except httpx2.HTTPError as problem:
         raise ManifoldError(f"no hub answers at {url} ({problem}); `mcp-manifold serve` starts one") from None
     if answer.status_code != 200:
         raise ManifoldError(f"what listens at {url} is no hub of yours: it answered {answer.status_code}")
     code = msgspec.json.decode(answer.content, type=dict[str, str | float])["code"]
     return f"{url}/#{code}"
+
+
+def _trusted(settings: HttpSettings) -> ssl.SSLContext | bool:
+    """Its own certificate is trusted, whoever signed it: it is on this machine."""
+    if settings.tls_cert is None:
+        return True
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(settings.tls_cert)
+    except OSError as problem:
+        raise ManifoldError(f"`proxy.http.tlsCert` can't be read ({settings.tls_cert}): {problem}") from None
+    return context

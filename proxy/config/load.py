@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -13,19 +14,20 @@ from . import checks
 from .document import understand
 from .environment import child_environment
 from .expand import Findings, expand, expand_entry, explain_missing
-from .models import Config, ProxySettings, Server, ServerEntry
+from .models import Config, HttpSettings, ProxySettings, Server, ServerEntry
 from .parse import TextError, parse
 from .problems import Problem, json_path, one_line, render
 from .secrets import secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["Config", "Server", "load", "locate", "secrets", "state_directory"]
+__all__ = ["Config", "Server", "load", "load_text", "locate", "secrets", "state_directory"]
 
 VARIABLE = "MCP_MANIFOLD_CONFIG"
 # Far beyond any configuration, far below what reading /dev/zero would do to the machine.
 _LARGEST = 16 * 1024 * 1024
+_HUB = re.compile(r"https?://(\[[^]/]+\]|[^/:?#]+):(\d{1,5})/mcp/?$", re.IGNORECASE)
 # Paths are not secret, but common: HOME in args must not turn every logged path into asterisks.
 _SHOWN_VARIABLES = frozenset({"HOME", "LOGNAME", "PATH", "PWD", "SHELL", "TMPDIR", "USER"})
 _EXAMPLE = '{"mcpServers": {"time": {"command": "uvx", "args": ["mcp-server-time"]}}}'
@@ -61,10 +63,18 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     Raises ConfigError with one finished line for each problem, and nothing else whatever the file holds. A server
     that lacks a variable, or is of a kind that is not served, is no such problem: its `problem` says why it can't run.
     """
-    path = _absolute(path)
+    return _load(lambda: _read(path), _absolute(path), environ)
+
+
+def load_text(text: str, path: Path, environ: Mapping[str, str]) -> Config:
+    """The same of a configuration that is there already; `path` is where it would be, with all that is relative."""
+    return _load(lambda: text, path, environ)
+
+
+def _load(read: Callable[[], str], path: Path, environ: Mapping[str, str]) -> Config:
     file = str(path)
     try:
-        parsed = parse(_read(path))
+        parsed = parse(read())
     except TextError as error:
         raise ConfigError((render(file, Problem((), str(error))),)) from None
     problems = [Problem(place, "is given twice") for place in parsed.repeated]
@@ -80,7 +90,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     servers = []
     unclear: list[str] = []
     for key, entry in document.file.mcp_servers.items():
-        server, findings = _resolve(key, entry, path, environ)
+        server, findings = _resolve(key, entry, path, environ, proxy.http)
         servers.append(server)
         unclear += [f"{json_path(('mcpServers', key))}.{place}" for place in findings.unclear]
     lines = list(document.warnings)
@@ -146,10 +156,14 @@ def _settle(proxy: ProxySettings, path: Path, environ: Mapping[str, str]) -> tup
     return proxy, problems
 
 
-def _resolve(key: str, entry: ServerEntry, path: Path, environ: Mapping[str, str]) -> tuple[Server, Findings]:
+def _resolve(
+    key: str, entry: ServerEntry, path: Path, environ: Mapping[str, str], hub: HttpSettings
+) -> tuple[Server, Findings]:
     prefix = key if entry.prefix is None else entry.prefix
     expanded, findings = expand_entry(entry, environ)
     problem = _why_not(expanded, findings, path, environ) if entry.enabled else None
+    if problem is None and entry.enabled and _is_hub(expanded, hub):
+        problem = "it is the hub of this same file, which would ask itself for ever"
     values = frozenset(value for name, value in findings.values.items() if name not in _SHOWN_VARIABLES)
     return Server(key, prefix, expanded, problem, values), findings
 
@@ -186,6 +200,16 @@ def _starts_itself(entry: ServerEntry, path: Path, environ: Mapping[str, str]) -
         elif word.startswith("--config="):
             given = word.removeprefix("--config=")
     return os.path.realpath(locate(given, environ if given else {})) == os.path.realpath(path)
+
+
+def _is_hub(entry: ServerEntry, hub: HttpSettings) -> bool:
+    """Whether the entry is where `serve` answers, as happens when a client's whole file is copied."""
+    found = _HUB.match(entry.url or "")
+    return (
+        found is not None
+        and int(found[2]) == hub.port
+        and found[1].lower() in ("localhost", "127.0.0.1", "[::1]", hub.host.lower())
+    )
 
 
 def _with_home(path: Path, environ: Mapping[str, str]) -> Path:

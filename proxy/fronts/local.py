@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from .. import __version__, wire
 from ..eras import handshake
-from ..errors import METHOD_NOT_FOUND, ManifoldError, WireError, refusal
+from ..errors import METHOD_NOT_FOUND, SERVER_UNAVAILABLE, Delivered, ManifoldError, WireError, refusal
 from ..pump import Pump
 from ..relay.peers import Buffer
 
@@ -23,6 +23,30 @@ Respond = Callable[[bytes, bytes], None]
 
 Asked = Callable[[str, bytes, Respond], None]
 """Gets (method, raw params) of what a server asks of its client, and how to answer; now or later."""
+
+
+class Pending:
+    """A request that is under way. `answered` is set once its answer is there; `give_up` has to be called at the end."""
+
+    __slots__ = ("_answer", "answered", "give_up")
+
+    def __init__(self, give_up: Callable[[], None]) -> None:
+        self.answered = anyio.Event()
+        self.give_up = give_up
+        """Wait no more: cancels the request unless it was answered."""
+        self._answer: wire.Envelope | None = None
+
+    def take(self, answer: wire.Envelope) -> None:
+        """The answer came."""
+        self._answer = answer
+        self.answered.set()
+
+    def result(self) -> bytes:
+        """The raw result, once it was answered. Raises RequestFailed where it is an error."""
+        assert self._answer is not None
+        if self._answer.error:
+            raise RequestFailed(bytes(self._answer.error))
+        return bytes(self._answer.result)
 
 
 class LocalClient:
@@ -46,12 +70,13 @@ class LocalClient:
         self._pump = pump
         self._name = name
         self._ids = itertools.count(1)
-        self._waiting: dict[bytes, Callable[[wire.Envelope], None]] = {}
+        self._waiting: dict[bytes, Pending] = {}
         self._progress: dict[bytes, Callable[[bytes], None]] = {}
         self._notified = notified
         self._asked = asked
         self._offer = handshake.Offer(handshake.LATEST, b"{}") if offer is None else offer
         self._framer = wire.Framer(2 * wire.MAX_LINE)
+        self._closed = False
         self._session = pump.relay.open_session(label, most)
         self._session.sink = self._receive
         self._intake = pump.client_intake(self._session)
@@ -72,48 +97,51 @@ class LocalClient:
 
         `progress` gets the raw params of each notification of progress. Where the caller is cancelled, so is the call.
         """
+        pending = self.begin(method, params, progress)
+        try:
+            await pending.answered.wait()
+        finally:
+            pending.give_up()
+        return pending.result()
+
+    def begin(self, method: str, params: bytes = b"", progress: Callable[[bytes], None] | None = None) -> Pending:
+        """Send a request, as `request` does, for one who waits for more than its answer: see Pending."""
+        if self._closed:
+            raise RequestFailed(_closed("no"))
         id = b"%d" % next(self._ids)
-        answered = anyio.Event()
-        answers: list[wire.Envelope] = []
-
-        def take(envelope: wire.Envelope) -> None:
-            answers.append(envelope)
-            answered.set()
-
-        self._waiting[id] = take
         if progress is not None:
             params = _with_token(params, id)
             self._progress[id] = progress
-        try:
-            self._intake.data(wire.request(int(id), method, params))
-            await answered.wait()
-        finally:
-            self._progress.pop(id, None)
-            if self._waiting.pop(id, None) is not None:
-                self.notify("notifications/cancelled", b'{"requestId":%b}' % id)
-        if answers[0].error:
-            raise RequestFailed(bytes(answers[0].error))
-        return bytes(answers[0].result)
+        pending = self._waiting[id] = Pending(partial(self._forget, id))
+        self._intake.data(wire.request(int(id), method, params))
+        return pending
+
+    def _forget(self, id: bytes) -> None:
+        """Nobody waits for this answer any more; where it is still to come, the request is cancelled."""
+        self._progress.pop(id, None)
+        if self._waiting.pop(id, None) is not None:
+            self.notify("notifications/cancelled", b'{"requestId":%b}' % id)
 
     def notify(self, method: str, params: bytes = b"") -> None:
         """Send a notification."""
         self._intake.data(wire.notification(method, params))
 
     def close(self) -> None:
-        """End the session; whoever waits for an answer is told that it is over."""
+        """End the session; whoever waits for an answer, or asks for more, is told that it is over."""
+        self._closed = True
         self._pump.do(self._pump.relay.close_session, self._session, self._pump.now())
-        closed = wire.decode(wire.error(b"0", refusal(METHOD_NOT_FOUND, "the session was closed")).rstrip())
+        closed = wire.decode(wire.error(b"0", _closed("maybe")).rstrip())
         waiting, self._waiting = self._waiting, {}
-        for take in waiting.values():
-            take(closed)
+        for pending in waiting.values():
+            pending.take(closed)
 
     def _receive(self, data: Buffer) -> None:
         for line in self._framer.feed(bytes(data)):
             envelope = wire.decode(line)
             if not envelope.method:
-                take = self._waiting.pop(bytes(envelope.id), None)
-                if take is not None:
-                    take(envelope)
+                pending = self._waiting.pop(bytes(envelope.id), None)
+                if pending is not None:
+                    pending.take(envelope)
             elif envelope.id:
                 self._be_asked(envelope)
             else:
@@ -157,6 +185,10 @@ class RequestFailed(ManifoldError):
         self.code = int(code) if code.removeprefix(b"-").isdigit() and len(code) < _LONGEST_CODE else 0
         self.data = bytes(members.get("data", b""))
         super().__init__(wire.text(members.get("message")) or error.decode(errors="replace"))
+
+
+def _closed(delivered: Delivered) -> bytes:
+    return refusal(SERVER_UNAVAILABLE, "the session was closed", delivered=delivered)
 
 
 def _with_token(params: bytes, token: bytes) -> bytes:

@@ -10,6 +10,9 @@ from typing import Any, Final, TypeVar
 
 import anyio
 
+SOON: Final = 0.05
+"""Seconds in which most answers come: before, it is not worth looking after the client."""
+
 T = TypeVar("T")
 
 Scope = MutableMapping[str, Any]
@@ -77,8 +80,9 @@ class Request:
             pass
 
     async def unless_left(self, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` returns; where the client leaves before, it is cancelled and Left is raised."""
+        """What `work` returns or raises; where the client leaves before, it is cancelled and Left is raised."""
         found: list[T] = []
+        failed: list[Exception] = []
 
         async def watch() -> None:
             await self.until_left()
@@ -86,11 +90,23 @@ class Request:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)
-            found.append(await work())
+            try:
+                found.append(await work())
+            except Exception as problem:  # raised below as it is: from within it would come out in a group
+                failed.append(problem)
             tasks.cancel_scope.cancel()
+        if failed:
+            raise failed[0]
         if not found:
             raise Left
         return found[0]
+
+    async def wait(self, event: anyio.Event) -> None:
+        """Wait for `event`. Raises Left where the client leaves before; the body has to be read by then."""
+        with anyio.move_on_after(SOON):
+            await event.wait()
+        if not event.is_set():
+            await self.unless_left(event.wait)
 
 
 class Reply:
@@ -116,7 +132,7 @@ class Reply:
     async def empty(self, status: int, *head: Header) -> None:
         """An answer without content."""
         self.has_begun = True
-        headers = [*head] if status == 204 else [(b"content-length", b"0"), *head]
+        headers = [*head] if status in (204, 304) else [(b"content-length", b"0"), *head]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": b""})
 

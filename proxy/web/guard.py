@@ -110,12 +110,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def reached_at(host: str) -> str:
+    """What stands in a URL by which this machine reaches whoever listens at `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
+    return f"[{host}]" if ":" in host else host
+
+
 def _name_of(host: str) -> str | None:
     """The name in a Host header, in small letters and without the port; None where it is no host."""
     host = host.lower()
     if host.startswith("["):
         name, bracket, port = host[1:].partition("]")
-        port = port.removeprefix(":") if bracket and port.startswith(":") else port
+        if not bracket or (port and not port.startswith(":")):
+            return None
+        port = port[1:]
     else:
         name, _, port = host.partition(":")
     return name if name and (port == "" or port.isdecimal()) else None

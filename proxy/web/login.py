@@ -19,6 +19,7 @@ GOOD_FOR: Final = 60.0
 
 _MOST: Final = 16
 _LARGEST: Final = 4096
+_NO_STORE: Final = (b"cache-control", b"no-store")
 
 
 class Login:
@@ -45,7 +46,7 @@ class Login:
         """`POST /links`, with the token: a code for one page."""
         if request.method != "POST":
             raise Problem(405, "POST makes a link", headers={"Allow": "POST"})
-        await reply.json(200, msgspec.json.encode({"code": self.make(), "seconds": GOOD_FOR}))
+        await reply.json(200, msgspec.json.encode({"code": self.make(), "seconds": GOOD_FOR}), _NO_STORE)
 
     async def login(self, request: Request, reply: Reply) -> None:
         """`POST /login {"code": ...}`: the token. `{}` is enough where nobody needs one."""
@@ -57,4 +58,4 @@ class Login:
             raise Problem(400, 'the body has to be {"code": "..."}') from None
         if self._token is not None and not self.redeem(code):
             raise Problem(401, "this link was used already, or is too old: `mcp-manifold ui` makes another")
-        await reply.json(200, msgspec.json.encode({"token": self._token}), (b"cache-control", b"no-store"))
+        await reply.json(200, msgspec.json.encode({"token": self._token}), _NO_STORE)

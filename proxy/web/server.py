@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
+import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import anyio
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..config.models import HttpSettings
 from ..errors import ManifoldError
-from .guard import is_loopback
+from .connection import KEEP_ALIVE, HttpConnection, WebSocketConnection
+from .guard import is_loopback, reached_at
 from .site import Site
 
 _BACKLOG: Final = 256
-_LONGEST_HEAD: Final = 64 * 1024
-_HEAD_WITHIN: Final = 10.0
-_KEEP_ALIVE: Final = 75
 _PING: Final = 20.0
+_LOOK_EVERY: Final = 1.0
+_LEAVE_WITHIN: Final = 0.2
+"""Seconds: whoever ends us waits half a second in all, and then kills."""
+
+_NO_PASSWORD: Final = "-"  # noqa: S105 (the opposite of one)
 
 
 class CantServe(ManifoldError):
@@ -33,13 +38,16 @@ class Server:
 
     def __init__(self, settings: HttpSettings, site: Site) -> None:
         _allow(settings)
+        # At lower levels it tells each message of a WebSocket, and each head, with all that is secret in them; and at
+        # "warning" whatever anybody sends that is no HTTP.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._settings = settings
         self._socket = _listen(settings)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             site,
-            http=_Protocol,
-            ws="websockets-sansio",
+            http=HttpConnection,
+            ws=WebSocketConnection,
             interface="asgi3",
             lifespan="off",
             log_config=None,
@@ -47,13 +55,15 @@ class Server:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_keep_alive=int(KEEP_ALIVE),
             ws_max_size=settings.max_body,
             ws_ping_interval=_PING,
             ws_ping_timeout=_PING,
             ws_per_message_deflate=False,
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
+            # A key that needs one is refused: OpenSSL would ask for it on the terminal.
+            ssl_keyfile_password=_NO_PASSWORD,
         )
         try:
             config.load()
@@ -66,20 +76,16 @@ class Server:
     @property
     def url(self) -> str:
         """Where it is reached from this machine, without a slash at the end."""
-        host = self._settings.host
-        if host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
-            host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
-        name = f"[{host}]" if ":" in host else host
-        return f"{'https' if self._settings.tls_cert else 'http'}://{name}:{self.port}"
+        return f"{'https' if self._settings.tls_cert else 'http'}://{reached_at(self._settings.host)}:{self.port}"
 
-    async def run(self) -> None:
-        """Serve until cancelled; connections are ended then."""
+    async def run(self, leave: Callable[[], None]) -> None:
+        """Serve until cancelled; connections are ended then. `leave` has the application end its streams first."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._server.serve, [self._socket])
             try:
-                await anyio.sleep_forever()
+                await self._server.watch()
             finally:
-                self._server.end()
+                await self._server.end(leave)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -89,50 +95,39 @@ class _Uvicorn(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    def end(self) -> None:
-        """Close the port and all connections at once."""
+    async def watch(self) -> None:
+        """End connections that are of no use, until cancelled."""
+        while True:
+            await anyio.sleep(_LOOK_EVERY)
+            now = asyncio.get_running_loop().time()
+            for connection in self._connections():
+                if connection.is_stalled(now):
+                    connection.transport.abort()
+
+    async def end(self, leave: Callable[[], None]) -> None:
+        """Close the port and all connections: gently those whose clients read."""
         self.should_exit = self.force_exit = True
         for server in getattr(self, "servers", []):
             server.close()
-        for connection in list(self.server_state.connections):
-            transport = getattr(connection, "transport", None)
-            if transport is not None:
-                transport.abort()
+        with anyio.CancelScope(shield=True):
+            leave()
+            for connection in self._connections():
+                connection.shutdown()
+            with anyio.move_on_after(_LEAVE_WITHIN):
+                await self._idle()
+            for connection in self._connections():
+                connection.transport.abort()
+            with anyio.move_on_after(_LEAVE_WITHIN):
+                await self._idle()
 
+    async def _idle(self) -> None:
+        """Wait until no request is being answered, nor a WebSocket served."""
+        while tasks := self.server_state.tasks:
+            await asyncio.wait(tasks)
+            await asyncio.sleep(0)  # a callback takes them out
 
-class _Protocol(HttpToolsProtocol):
-    """One connection, whose head has to be there soon, and may not be endless: httptools has no limit of its own."""
-
-    _head = 0
-    _in_head = True
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._timer = self.loop.call_later(_HEAD_WITHIN, transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._in_head:
-            self._head += len(data)
-        super().data_received(data)
-        if self._in_head and self._head > _LONGEST_HEAD:
-            self.transport.abort()
-
-    def on_message_begin(self) -> None:
-        self._in_head, self._head = True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        super().on_headers_complete()
+    def _connections(self) -> list[HttpConnection | WebSocketConnection]:
+        return list(self.server_state.connections)  # type: ignore[arg-type]
 
 
 def _allow(settings: HttpSettings) -> None:
@@ -152,5 +147,9 @@ def _listen(settings: HttpSettings) -> socket.socket:
         family, address = found[0][0], found[0][4]
         return socket.create_server((str(address[0]), settings.port), family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError) as problem:
-        what = getattr(problem, "strerror", None) or problem
-        raise CantServe(f"can't listen on {settings.host} port {settings.port}: {what}; --port takes another") from None
+        number = getattr(problem, "errno", None)
+        if number in (errno.EADDRINUSE, errno.EACCES):
+            what = f"{os.strerror(number)}; --port takes another"
+        else:
+            what = str(getattr(problem, "strerror", None) or problem)
+        raise CantServe(f"can't listen on {settings.host} port {settings.port}: {what}") from None

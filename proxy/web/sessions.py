@@ -37,22 +37,31 @@ class HttpSession:
         """A message of the client, or a batch of them, without line ends in it."""
         self._used = self._pump.now()
         self._intake.data(body + b"\n")
+        if b"notifications/cancelled" in body:
+            self._give_up()
 
     def read(self, stream: Stream, wake: Callable[[], None]) -> None:
-        """A connection reads this stream from now on, and is woken at each message."""
-        stream.wake = wake
+        """A connection reads this stream from now on, and is woken at each message. One that did no longer does."""
+        before, stream.wake = stream.wake, wake
         self._readers += 1
+        before()
 
-    def leave(self, stream: Stream) -> None:
-        """Its connection is gone, or has read all."""
+    def leave(self, stream: Stream, wake: Callable[[], None]) -> None:
+        """The connection is gone, or has read all."""
         self._used = self._pump.now()
-        stream.wake = nobody
-        stream.over_since = self._used
         self._readers -= 1
+        if stream.wake == wake:
+            stream.wake = nobody
+            stream.unread_since = self._used
+            if stream is self.streams.general:
+                self.streams.trim()
+            elif stream.is_void:
+                self.streams.close(stream)
+        self.relieve()
 
     def relieve(self) -> None:
-        """A connection has taken messages: the client reads."""
-        if self.session.choked and self.streams.waiting < CHOKED_FROM // 2:
+        """Less waits for the client than before, perhaps: does it read again?"""
+        if self.session.choked and self.streams.waiting < CHOKED_FROM // 2 and not self.is_over:
             self._pump.choke(self.session, stop=False)
 
     def cancel(self, stream: Stream) -> None:
@@ -61,11 +70,12 @@ class HttpSession:
             params = wire.close_object({"requestId": id, "reason": b'"the client is gone"'})
             self._intake.data(wire.notification("notifications/cancelled", params))
         self.streams.close(stream)
+        self.relieve()
 
     def forget_unread(self, before: float) -> None:
         """Cancel and close the streams that nobody has read since then."""
         for stream in self.streams.unread():
-            if stream.over_since is not None and stream.over_since <= before:
+            if stream.unread_since is not None and stream.unread_since <= before:
                 self.cancel(stream)
 
     def is_idle(self, before: float) -> bool:
@@ -80,14 +90,30 @@ class HttpSession:
             self.streams.wake_all()
 
     def _say(self, data: Buffer) -> None:
+        before = self.streams.waiting
         for line in self._framer.feed(bytes(data)):
             self.streams.hear(line)
-        waiting = self.streams.waiting
-        if waiting > GIVEN_UP_FROM:
+        if before > GIVEN_UP_FROM:  # one answer alone may be longer
             self._pump.later(self.close)
-        elif waiting > CHOKED_FROM and not self.session.choked:
+        elif self.streams.waiting > CHOKED_FROM and not self.session.choked:
             self._pump.later(self._choke)
+
+    def _give_up(self) -> None:
+        """What the client has cancelled gets no answer, so that nothing is to be waited for."""
+        for id in self.streams.expected():
+            if id not in self.session.calls and id not in self.session.lists:
+                self.streams.give_up(id)
 
     def _choke(self) -> None:
         if self.streams.waiting > CHOKED_FROM:
             self._pump.choke(self.session, stop=True)
+
+
+def one_line(message: bytes) -> bytes:
+    """A message that can be read as JSON, without the line ends that may stand between its parts, and nowhere else.
+
+    Either kind: many servers take a lone carriage return for the end of a line.
+    """
+    if b"\n" in message or b"\r" in message:
+        return message.replace(b"\n", b" ").replace(b"\r", b" ")
+    return message

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final
 
 from .asgi import Header, Left, Receive, Reply, Request, Scope, Send, TooLarge
 from .guard import Guard, part_of
@@ -39,12 +40,11 @@ class Site:
             await self._socket(request, receive, send)
             return
         headers = request.headers
-        origin = headers.get("origin")
-        if origin is not None and self._guard.is_foreign(origin, headers.get("host", ""), request.scheme):
-            send = _shared_with(origin, send)
-        reply = Reply(send)
+        origin = headers.get("origin", "")
+        is_shared = self._guard.is_foreign(origin, headers.get("host", ""), request.scheme)
+        reply = Reply(_shared_with(origin, send) if is_shared else send)
         try:
-            await self._answer(request, reply)
+            await self._answer(request, reply, is_shared=is_shared)
         except Problem as problem:
             if not reply.has_begun:
                 await problem.answer(reply)
@@ -53,13 +53,13 @@ class Site:
         except Left:
             pass  # nobody is there to be told
 
-    async def _answer(self, request: Request, reply: Reply) -> None:
+    async def _answer(self, request: Request, reply: Reply, *, is_shared: bool) -> None:
         denial = self._guard.verdict(request.path, request.headers, scheme=request.scheme, method=request.method)
         if denial is not None:
             raise Problem(denial.status, denial.reason, headers=_CHALLENGE if denial.status == 401 else None)
         handler = self._handlers.get(part_of(request.path))
-        if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
-            await reply.empty(204, *_ALLOWED)
+        if request.method == "OPTIONS":  # never a handler's: who asks has shown no token
+            await reply.empty(204, *(_ALLOWED if is_shared else ()))
         elif handler is None:
             raise Problem(404, f"there is nothing at {request.path[:200]}")
         else:
@@ -71,12 +71,22 @@ class Site:
         handler = self._sockets.get(part_of(request.path))
         if denial is None and handler is not None:
             offered = request.headers.get("sec-websocket-protocol", "")
-            await handler([name.strip() for name in offered.split(",")], receive, send)
+            await handler([name.strip() for name in offered.split(",")], receive, _unless_gone(send))
             return
         problem = Problem(denial.status, denial.reason) if denial is not None else Problem(404, "no WebSocket is here")
         status, head = problem.status, [(b"content-type", b"application/problem+json")]
         await send({"type": "websocket.http.response.start", "status": status, "headers": head})
         await send({"type": "websocket.http.response.body", "body": problem.document()})
+
+
+def _unless_gone(send: Send) -> Send:
+    """`send`, which sends nothing where the client is gone: that `receive` tells."""
+
+    async def say(message: MutableMapping[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            await send(message)
+
+    return say
 
 
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="mcp-manifold"'}

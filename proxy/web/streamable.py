@@ -11,8 +11,8 @@ from .. import wire
 from ..eras.handshake import BATCHING, LATEST, REVISIONS
 from ..errors import INVALID_REQUEST, WireError, refusal
 from ..pump import Pump
-from .asgi import Header, Reply, Request, TooLarge
-from .sessions import HttpSession
+from .asgi import SOON, Header, Reply, Request, TooLarge
+from .sessions import HttpSession, one_line
 from .streams import Message, Stream
 
 COMMIT_AFTER: Final = 5.0
@@ -30,7 +30,6 @@ RETRY: Final = 1000
 MOST_SESSIONS: Final = 1000
 
 _EXPIRY: Final = 1.0
-_SOON: Final = 0.05
 _ID: Final = b"mcp-session-id"
 
 
@@ -45,7 +44,7 @@ class StreamableHttp:
         self.sessions: dict[str, HttpSession] = {}
         self._pump = pump
         self._timeout = timeout
-        self._largest = largest
+        self._largest = min(largest, wire.MAX_LINE)
         self._most = most
 
     async def expire(self) -> None:
@@ -92,13 +91,12 @@ class StreamableHttp:
         except TooLarge:
             await _refuse(reply, 413, f"a message may have at most {self._largest} bytes here (`proxy.http.maxBody`)")
             return
-        if b"\n" in body:  # line ends may stand between the parts of a message, and nowhere else
-            body = body.replace(b"\n", b" ")
         try:
             envelopes = _envelopes(body)
         except WireError as problem:
-            await reply.json(400, wire.error(problem.id or b"null", refusal(problem.code, str(problem))))
+            await reply.json(400, wire.error(problem.id or b"null", refusal(problem.code, str(problem))).rstrip())
             return
+        body = one_line(body)
         begins = any(envelope.method == "initialize" for envelope in envelopes)
         session = await (self._begin if begins else self._session)(request, reply)
         if session is None:
@@ -113,34 +111,30 @@ class StreamableHttp:
             await reply.empty(202)
         else:
             tokens = [token for one in asked if (token := _token(one))] if b'"progressToken"' in body else []
-            stream = session.streams.open(ids, tokens)
-            head = ((_ID, session.id.encode()),) if begins else ()
-            await self._answer(session, stream, body, request, reply, head)
+            stream = session.streams.open(ids, tokens, takes_events=_takes_events(request))
+            await self._answer(session, stream, body, request, reply, begins=begins)
         if begins and not session.session.protocol:
             self._end(session)  # it was refused
 
     async def _answer(
-        self,
-        session: HttpSession,
-        stream: Stream,
-        body: bytes,
-        request: Request,
-        reply: Reply,
-        head: tuple[Header, ...],
+        self, session: HttpSession, stream: Stream, body: bytes, request: Request, reply: Reply, *, begins: bool
     ) -> None:
         """Let the relay hear the requests, and say what comes of them: one answer as JSON, more as events."""
         reader = _Reader(session, stream, request)
-        may_stream = _takes_events(request)
-        session.hear(body)
+        may_stream = stream.takes_events
         try:
+            session.hear(body)
             while not (stream.is_over or session.is_over or (stream.waiting and may_stream)):
                 if not await reader.wait(COMMIT_AFTER if may_stream else None):
                     break
-            if stream.is_over and (len(stream.waiting) == 1 or not may_stream):
+            head = ((_ID, session.id.encode()),) if begins and session.session.protocol else ()
+            if stream.is_over and (len(stream.waiting) <= 1 or not may_stream):
                 # Who takes no events gets its answer alone, which is the last message; all else has no way to it.
-                message = session.streams.take(stream, keep=False)[-1]
-                session.streams.close(stream)
-                await reply.json(200, message.line, *head)
+                answer = session.streams.finish(stream)
+                if answer is None:  # it was cancelled
+                    await reply.empty(202)
+                else:
+                    await reply.json(200, answer, *head)
             elif session.is_over:
                 await _refuse(reply, 404, "the session is over")
             else:
@@ -154,14 +148,15 @@ class StreamableHttp:
         self, session: HttpSession, stream: Stream, reader: _Reader, reply: Reply, head: tuple[Header, ...] = ()
     ) -> None:
         """Say what the stream brings, as events, until it is over or nobody listens."""
+        stream.has_begun = True
         await reply.begin_events(*head)
         # Where to resume if it breaks at once. Clients of older revisions fail at an event without data.
         if session.session.protocol >= LATEST:
             await reply.more(b"id: %d-%d\nretry: %d\ndata: \n\n" % (stream.number, stream.position, RETRY))
         else:
             await reply.more(b"retry: %d\n\n" % RETRY)
-        while True:
-            messages = session.streams.take(stream, keep=True)
+        while not reader.is_replaced:
+            messages = session.streams.take(stream)
             if messages:
                 await reply.more(b"".join([_event(stream, message) for message in messages]))
                 session.relieve()
@@ -181,15 +176,13 @@ class StreamableHttp:
         session = await self._session(request, reply)
         if session is None:
             return
-        stream: Stream | None = session.streams.general
         last = request.headers.get("last-event-id")
-        if last is not None:
-            stream = _resumed(session, last)
+        stream = session.streams.general if last is None else _resumed(session, last)
         if stream is None:
             await _refuse(reply, 400, "what follows this Last-Event-ID is not kept any more")
-        elif stream.is_read:
+        elif stream.is_read and last is None:
             await _refuse(reply, 409, "this stream is read already")
-        else:
+        else:  # who comes to resume knows better than we whether its old connection still lives
             reader = _Reader(session, stream, request)
             try:
                 await self._tell(session, stream, reader, reply)
@@ -237,9 +230,14 @@ class _Reader:
     def _wake(self) -> None:
         self._news.set()
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another connection reads the stream instead."""
+        return self._stream.wake != self._wake
+
     async def wait(self, seconds: float | None) -> bool:
         """Wait for a message, or the end of the session; False where the time was over first. Raises Left."""
-        with anyio.move_on_after(_SOON):  # most answers come before it is worth looking after the client
+        with anyio.move_on_after(SOON):
             await self._news.wait()
         if not self._news.is_set():
             with anyio.move_on_after(seconds):
@@ -251,7 +249,7 @@ class _Reader:
 
     def close(self) -> None:
         """Read no more."""
-        self._session.leave(self._stream)
+        self._session.leave(self._stream, self._wake)
 
 
 async def _refuse(reply: Reply, status: int, reason: str, *head: Header) -> None:
@@ -276,6 +274,8 @@ def _mistake(session: HttpSession, envelopes: list[wire.Envelope], ids: list[byt
     """What keeps these messages from being answered on a stream of their own; "" if nothing does."""
     if wire.is_batch(body) and (session.session.protocol != BATCHING or not envelopes):
         return f"batches exist in revision {BATCHING} only, and are not empty"
+    if not all(_is_of_use(session, envelope) for envelope in envelopes):
+        return "this is no request, notification or response"
     if b"null" in ids:
         return "the id of a request may not be null"
     if len(set(ids)) != len(ids) or any(session.streams.expects(id) for id in ids):
@@ -283,8 +283,16 @@ def _mistake(session: HttpSession, envelopes: list[wire.Envelope], ids: list[byt
     return ""
 
 
+def _is_of_use(session: HttpSession, envelope: wire.Envelope) -> bool:
+    """Whether it is a message; a question of a server's is ended by whatever comes under its id."""
+    id = bytes(envelope.id)
+    if envelope.method or (id not in (b"", b"null") and (envelope.result or envelope.error)):
+        return True
+    return wire.number(id) in session.session.questions
+
+
 def _takes_events(request: Request) -> bool:
-    accepted = request.headers.get("accept", "*/*")
+    accepted = request.headers.get("accept", "*/*").lower()
     return "text/event-stream" in accepted or "*/*" in accepted or "text/*" in accepted
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,8 @@ from ..errors import ManifoldError
 
 _NAME: Final = "token"
 _BYTES: Final = 32
+_LONGEST: Final = 1024
+_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class NoToken(ManifoldError):
@@ -31,8 +34,11 @@ def load_token(state: Path) -> str:
     path = token_file(state)
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _make(path)
-        return _read(path)
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            _make(path)
+            return _read(path)
     except OSError as problem:
         raise NoToken(f"{path}: the access token can't be kept: {problem.strerror or problem}") from None
 
@@ -43,10 +49,8 @@ def is_token(given: str, token: str) -> bool:
 
 
 def _make(path: Path) -> None:
-    if path.exists():
-        return
     fresh = path.with_name(f".{_NAME}.{secrets.token_hex(6)}")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
     try:
         with os.fdopen(handle, "w") as stream:
             stream.write(secrets.token_urlsafe(_BYTES) + "\n")
@@ -62,13 +66,18 @@ def _make(path: Path) -> None:
 
 
 def _read(path: Path) -> str:
-    found = path.stat()
+    remedy = "remove it, and one is made"
+    if not stat.S_ISREG(path.lstat().st_mode):  # a link may lead to what others know, and a pipe has no end
+        raise NoToken(f"{path}: is no file, so it holds no access token; {remedy}")
+    with os.fdopen(os.open(path, os.O_RDONLY | _NO_FOLLOW), errors="replace") as stream:
+        found = os.fstat(stream.fileno())
+        text = stream.read(_LONGEST + 1)
     if hasattr(os, "geteuid"):
         if found.st_uid != os.geteuid():
-            raise NoToken(f"{path}: the access token belongs to another user; remove it, and one is made")
+            raise NoToken(f"{path}: the access token belongs to another user; {remedy}")
         if found.st_mode & 0o077:
-            path.chmod(0o600)
-    token = path.read_text(errors="replace").strip()
-    if len(token) < _BYTES or not token.isascii() or not token.isprintable():
-        raise NoToken(f"{path}: holds no access token; remove it, and one is made")
+            raise NoToken(f"{path}: others may have read or written the access token; {remedy}")
+    token = text.strip()
+    if not _BYTES <= len(token) <= _LONGEST or not token.isascii() or not token.isprintable() or " " in token:
+        raise NoToken(f"{path}: holds no access token; {remedy}")
     return token

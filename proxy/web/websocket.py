@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
@@ -14,15 +15,15 @@ from ..pump import Pump
 from ..relay.peers import Buffer
 from .asgi import Receive, Send
 from .guard import PROTOCOL
-
-CHOKED_FROM: Final = 1024 * 1024
-"""Bytes that wait for a client from which on it gets no more notifications but the last of each kind."""
+from .sessions import CHOKED_FROM, one_line
 
 DROPPED_FROM: Final = 16 * 1024 * 1024
 """Bytes that wait for a client from which on it is cut off. One answer alone may be longer."""
 
 TOO_SLOW: Final = 1008
-GOING_AWAY: Final = 1001
+
+_LAST_WORD: Final = 30.0
+"""Seconds in which a client that is cut off has to take what is on its way, so that it learns why."""
 
 _OWN_ID: Final = b'"mcp-manifold-opens"'
 
@@ -55,13 +56,14 @@ class WebSocketFront:
             session.close()
 
     async def _write(self, session: WebSocketSession, send: Send, scope: anyio.CancelScope) -> None:
-        while not session.is_over:
-            for line in await session.lines():
-                await send({"type": "websocket.send", "text": line.decode(errors="replace")})
-                session.sent(line)
-        code, reason = (TOO_SLOW, "you do not read what you are sent") if session.is_too_slow else (GOING_AWAY, "")
-        with anyio.move_on_after(1.0):
-            await send({"type": "websocket.close", "code": code, "reason": reason})
+        with anyio.CancelScope() as saying:
+            session.cut = saying.cancel
+            while True:
+                for line in await session.lines():
+                    await send({"type": "websocket.send", "text": line.decode(errors="replace")})
+                    session.sent(line)
+        with anyio.move_on_after(_LAST_WORD):
+            await send({"type": "websocket.close", "code": TOO_SLOW, "reason": "you do not read what you are sent"})
         scope.cancel()
 
 
@@ -70,7 +72,8 @@ class WebSocketSession:
 
     def __init__(self, pump: Pump, label: str, most: int) -> None:
         self.is_over = False
-        self.is_too_slow = False
+        self.cut: Callable[[], None] = lambda: None
+        """Called where the client does not read: it is told nothing more."""
         self._pump = pump
         self._framer = wire.Framer(2 * wire.MAX_LINE)
         self._lines: deque[bytes] = deque()
@@ -78,6 +81,8 @@ class WebSocketSession:
         self._news = anyio.Event()
         self._greets = True
         """Nothing was heard yet: whether it shakes hands is to be seen."""
+        self._opens = False
+        """The answer to our own `initialize` is still to come."""
         self._session = pump.relay.open_session(label, most)
         self._session.sink = self._say
         self._intake = pump.client_intake(self._session)
@@ -86,7 +91,7 @@ class WebSocketSession:
         """A message of the client's."""
         if self._greets:
             self._greet(frame)
-        self._intake.data(frame.replace(b"\n", b" ") + b"\n")
+        self._intake.data(_line(frame) + b"\n")
 
     def _greet(self, frame: bytes) -> None:
         """Open the session in its name, where it begins with something else."""
@@ -104,11 +109,12 @@ class WebSocketSession:
                 "clientInfo": {"name": "websocket", "version": __version__},
             }
             opening = b'{"jsonrpc":"2.0","id":%b,"method":"initialize","params":%b}\n' % (_OWN_ID, wire.encode(params))
+            self._opens = True
             self._intake.data(opening)
 
     async def lines(self) -> list[bytes]:
-        """What is to be said, once there is something, or the session is over."""
-        while not (self._lines or self.is_over):
+        """What is to be said, once there is something."""
+        while not self._lines:
             await self._news.wait()
             self._news = anyio.Event()
         lines = list(self._lines)
@@ -126,21 +132,25 @@ class WebSocketSession:
         if not self.is_over:
             self.is_over = True
             self._pump.do(self._pump.relay.close_session, self._session, self._pump.now())
-            self._news.set()
+            self._lines.clear()
 
     def _say(self, data: Buffer) -> None:
         before = self._waiting
         for line in self._framer.feed(bytes(data)):
-            if _OWN_ID in line[:60] and bytes(wire.decode(line).id) == _OWN_ID:
+            if self._opens and _OWN_ID in line[: len(_OWN_ID) * 3]:
+                self._opens = False
                 continue  # the answer to what it did not ask
             self._lines.append(line)
             self._waiting += len(line)
         self._news.set()
         if before > DROPPED_FROM:
-            self.is_too_slow = True
-            self._pump.later(self.close)
+            self._pump.later(self._cut_off)
         elif self._waiting > CHOKED_FROM and not self._session.choked:
             self._pump.later(self._choke)
+
+    def _cut_off(self) -> None:
+        self.close()
+        self.cut()
 
     def _choke(self) -> None:
         if self._waiting > CHOKED_FROM:
@@ -150,3 +160,14 @@ class WebSocketSession:
 def _frame(message: Any) -> bytes:
     text = message.get("text")
     return text.encode(errors="surrogatepass") if text is not None else bytes(message["bytes"])
+
+
+def _line(frame: bytes) -> bytes:
+    """What the relay is to read. It takes no line end for an end, and what is no JSON is none without them either."""
+    if (b"\n" not in frame and b"\r" not in frame) or frame.isspace():
+        return frame
+    try:
+        _ = wire.open_array(frame) if wire.is_batch(frame) else wire.decode(frame)
+    except WireError:
+        return frame.replace(b"\n", b"\0")
+    return one_line(frame)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import calls, report, starts
+from tests.bench import calls, report, starts, web
 from tests.bench.bed import ROOT, SIDES, Bed, Side, counted_calls, echo_servers
 from tests.bench.client import BenchError
 from tests.bench.figures import Figure
@@ -29,6 +29,7 @@ SCENARIOS = {
     "7": "memory",
     "8": "slow neighbours",
     "9": "processes and threads",
+    "10": "the hub over HTTP",
 }
 
 
@@ -106,9 +107,12 @@ def measure(bed: Bed, plan: calls.Plan, wanted: Sequence[str]) -> tuple[list[Fig
         say("5")
         figures += starts.start_up(bed, plan)
         figures += starts.warm_start(bed, plan)
-    if set(wanted) - {"5", "7"}:
+    if "10" in wanted:
+        say("10")
+        figures += web.over_http(bed.scratch, plan)
+    if set(wanted) - {"5", "7", "10"}:
         figures += on_running_sides(bed, plan, wanted, notes)
-    return sorted(figures, key=lambda figure: figure.scenario), notes
+    return sorted(figures, key=lambda figure: int(figure.scenario.partition(" ")[0])), notes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

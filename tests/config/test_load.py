@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from proxy.config.clients import HONOURED, IGNORED
 from proxy.config.load import load, locate, state_directory
-from proxy.config.models import ConfigFile, LogSettings, MetricsSettings, ProxySettings, ServerEntry, ToolRules
+from proxy.config.models import (
+    ConfigFile,
+    HttpSettings,
+    LogSettings,
+    MetricsSettings,
+    ProxySettings,
+    ServerEntry,
+    ToolRules,
+)
 from proxy.config.problems import known_keys
 from proxy.errors import ConfigError
 from tests.config.files import Content, loaded, problems, server, servers, write
@@ -253,7 +261,21 @@ def test_a_proxy_of_other_servers_is_an_entry_like_any(entry: dict[str, object],
     assert loaded(tmp_path, text).servers[0].problem is None
 
 
-SHAPES = (ConfigFile, ServerEntry, ToolRules, ProxySettings, LogSettings, MetricsSettings)
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8765/mcp", "https://LOCALHOST:8765/mcp/", "http://[::1]:8765/mcp"])
+def test_an_entry_that_is_the_hub_itself_fails_alone(url: str, tmp_path: Path) -> None:
+    config = loaded(tmp_path, json.dumps(servers(hub={"url": url}, fine={"command": "x"})))
+    problem = "it is the hub of this same file, which would ask itself for ever"
+    assert [one.problem for one in config.servers] == [problem, None]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8766/mcp", "http://127.0.0.1:8765/other", "http://elsewhere:8765/mcp"]
+)
+def test_another_hub_is_an_entry_like_any(url: str, tmp_path: Path) -> None:
+    assert loaded(tmp_path, json.dumps(servers(hub={"url": url}))).servers[0].problem is None
+
+
+SHAPES = (ConfigFile, ServerEntry, ToolRules, ProxySettings, LogSettings, MetricsSettings, HttpSettings)
 KEYS = st.sampled_from(sorted({*HONOURED, *IGNORED, *(key for shape in SHAPES for key in known_keys(shape))}))
 TEXTS = st.text() | st.sampled_from(
     ["${A}", "${B:-c}", "http://x/", "stdio", "http", "sse", "ws", "json", "a b", "a_b"]

@@ -100,7 +100,7 @@ def server_runs(
 
 
 def place(side: str, what: str) -> str:
-    """Two runs at once in one hub would be two clients of one server, whose unasked words then are nobody's for sure."""
+    """Two runs at once in one hub would be two clients of one server, whose unasked words then are nobody's."""
     return f"{side} {what}" if side == "hub" else side
 
 

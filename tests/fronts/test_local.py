@@ -5,8 +5,9 @@ import json
 import anyio
 import pytest
 
+from proxy.eras.handshake import LATEST, Offer
 from proxy.events import CallFinished, ClientConnected, ClientGone
-from proxy.fronts.local import LocalClient, RequestFailed
+from proxy.fronts.local import LocalClient, RequestFailed, Respond
 from tests.support.message import Message
 from tests.support.scripted import Connection, Outcome, ScriptedServer
 from tests.support.stage import Stage, call, fleet_of, listed
@@ -140,3 +141,95 @@ async def test_closing_cancels_what_is_in_flight() -> None:
         await server.until(lambda: bool(server.asked("notifications/cancelled")))
         assert [event.outcome for event in stage.of(CallFinished)] == ["cancelled"]
         assert len(stage.of(ClientGone)) == 1
+
+
+async def test_a_closed_client_asks_nothing_more() -> None:
+    stage = Stage()
+    async with fleet_of(stage, {"one": ScriptedServer("t")}):
+        client = await stage.client()
+        client.close()
+        with pytest.raises(RequestFailed, match="the session was closed") as caught:
+            await listed(client)
+        assert json.loads(caught.value.data)["delivered"] == "no"
+
+
+async def test_whoever_gives_up_cancels_the_call_and_nothing_else() -> None:
+    def some(connection: Connection, message: Message) -> Outcome:
+        return None if message.params["arguments"] == 1 else ScriptedServer().answer(connection, message)
+
+    stage, server = Stage(), ScriptedServer("t", tools__call=some)
+    async with fleet_of(stage, {"one": server}), anyio.create_task_group() as tasks:
+        client = await stage.client()
+        tasks.start_soon(client.request, "tools/call", b'{"name":"one__t","arguments":1}')
+        await server.until(lambda: bool(server.asked("tools/call")))
+        tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await server.until(lambda: bool(server.asked("notifications/cancelled")))
+            [asked], [cancelled] = server.asked("tools/call"), server.asked("notifications/cancelled")
+            assert str(cancelled.params["requestId"]).encode() == asked.id
+            server.last.respond(asked, b'"result":{"content":["too late"]}')
+            assert (await call(client, "one__t", 2))["echo"] == 2
+    assert [event.outcome for event in stage.of(CallFinished)] == ["cancelled", "ok"]
+
+
+async def test_progress_goes_to_whoever_asked_for_it_alone() -> None:
+    def progress(connection: Connection, message: Message) -> Outcome:
+        for step in range(2):
+            told = {"progressToken": message.params["_meta"]["progressToken"], "progress": step, "odd": None}
+            connection.notify("notifications/progress", told)
+        return b'"result":{"kept":%s}' % json.dumps(message.params["_meta"].get("mine")).encode()
+
+    stage = Stage()
+    async with fleet_of(stage, {"one": ScriptedServer("t", tools__call=progress)}):
+        client = await stage.client()
+        seen: dict[int, list[tuple[int, object]]] = {1: [], 2: []}
+
+        async def ask(number: int) -> None:
+            def take(raw: bytes) -> None:
+                params = json.loads(raw)
+                seen[number].append((params["progress"], params["odd"]))
+
+            params = b'{"name":"one__t","_meta":{"mine":1e2}}'
+            assert await client.request("tools/call", params, take) == b'{"kept":100.0}'
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, 1)
+            tasks.start_soon(ask, 2)
+    assert seen == {1: [(0, None), (1, None)], 2: [(0, None), (1, None)]}
+    assert stage.notified == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ((b'{"action":"accept","odd":1e400}', b""), b'"result":{"action":"accept","odd":1e400}'),
+        ((b"", b'{"code":7,"message":"no"}'), b'"error":{"code":7,"message":"no"}'),
+        (None, b'"code":-32601'),
+    ],
+)
+async def test_what_a_server_asks_is_answered_by_whoever_is_there(
+    answer: tuple[bytes, bytes] | None, expected: bytes
+) -> None:
+    questions: list[tuple[str, bytes]] = []
+
+    def asked(method: str, params: bytes, respond: Respond) -> None:
+        questions.append((method, params))
+        assert answer is not None
+        respond(*answer)
+
+    def ask(connection: Connection, message: Message) -> Outcome:
+        connection.say(b'{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"Sure?"}}')
+        return None
+
+    stage, server = Stage(), ScriptedServer("t", tools__call=ask)
+    offer = Offer(LATEST, b'{"elicitation":{"form":{}}}')
+    async with fleet_of(stage, {"one": server}), anyio.create_task_group() as tasks:
+        client = LocalClient(stage.pump, "test", offer=offer, asked=None if answer is None else asked)
+        await client.initialize()
+        await listed(client)
+        tasks.start_soon(client.request, "tools/call", b'{"name":"one__t"}')
+        await server.until(lambda: any(message.id == b'"q"' for message in server.last.received))
+        tasks.cancel_scope.cancel()
+    [said] = [message for message in server.last.received if message.id == b'"q"']
+    assert expected in said.line
+    assert questions == ([] if answer is None else [("elicitation/create", b'{"message":"one: Sure?"}')])

@@ -15,6 +15,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from tests.support import servers
 from tests.support.manifold import RUN, write_config
 
+AGENT = str(servers.ROOT / "tests/support/scripts/agent.py")
 TOKYO = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}
 NAMES = {
     "time__get_current_time",
@@ -65,6 +66,16 @@ def names(tools: Sequence[dict[str, Any]]) -> set[str]:
     return {tool["name"] for tool in tools}
 
 
+def check_agent(outcome: dict[str, Any]) -> None:
+    """It was offered all tools, and did as planned: convert a time, read the note."""
+    assert set(outcome["offered"]) >= NAMES
+    assert [answer["tool"] for answer in outcome["answers"]] == ["time__convert_time", "files__read_text_file"]
+    assert {answer["status"] for answer in outcome["answers"]} == {"success"}
+    assert "+9.0h" in outcome["answers"][0]["content"][0]["text"]
+    assert outcome["answers"][1]["content"][0]["text"] == "what the note says\n"
+    assert outcome["last"] == "done"
+
+
 def test_the_inspector_lists_and_calls(setup: Setup) -> None:
     inspector = [*servers.INSPECTOR, "--config", str(setup.file), "--server", "hub", "--format", "json", "--method"]
     assert names(json.loads(setup.run(*inspector, "tools/list"))["result"]["tools"]) >= NAMES
@@ -103,15 +114,8 @@ def test_fastmcp_lists_and_calls(setup: Setup) -> None:
 
 def test_a_langgraph_agent_uses_tools_of_two_servers(setup: Setup) -> None:
     plan = [["time__convert_time", TOKYO], ["files__read_text_file", {"path": str(setup.note)}]]
-    task = servers.entry(setup.command) | {"plan": plan}
-    agent = str(servers.ROOT / "tests/support/scripts/agent.py")
-    outcome = json.loads(setup.run(servers.CLIENTS_PYTHON, agent, json.dumps(task)))
-    assert set(outcome["offered"]) >= NAMES
-    assert [answer["tool"] for answer in outcome["answers"]] == [name for name, _ in plan]
-    assert {answer["status"] for answer in outcome["answers"]} == {"success"}
-    assert "+9.0h" in outcome["answers"][0]["content"][0]["text"]
-    assert outcome["answers"][1]["content"][0]["text"] == "what the note says\n"
-    assert outcome["last"] == "done"
+    task = {"connection": {"transport": "stdio", **servers.entry(setup.command)}, "plan": plan}
+    check_agent(json.loads(setup.run(servers.CLIENTS_PYTHON, AGENT, json.dumps(task))))
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

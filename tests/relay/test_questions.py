@@ -915,7 +915,7 @@ def test_a_server_may_ask_while_it_is_still_being_greeted() -> None:
 
 
 def test_what_is_asked_on_a_calls_stream_reaches_the_client_of_that_call_among_several() -> None:
-    world, a, (one_client, other) = several(2)
+    _, a, (one_client, other) = several(2)
     busy(one_client, a, b"1")
     second = busy(other, a, b"1")
     a.send_within(second, message("elicitation/create", FORM, b"7"))
@@ -927,7 +927,7 @@ def test_what_is_asked_on_a_calls_stream_reaches_the_client_of_that_call_among_s
 
 
 def test_what_is_told_on_a_calls_stream_reaches_the_client_of_that_call_among_several() -> None:
-    world, a, (one_client, other) = several(2)
+    _, a, (one_client, other) = several(2)
     first = busy(one_client, a, b"1")
     busy(other, a, b"1")
     a.send_within(first, message("notifications/message", b'{"level":"info","data":"for one"}'))
@@ -947,7 +947,7 @@ def test_a_question_on_the_stream_of_a_client_that_lacks_the_capability_is_refus
 
 
 def test_a_question_on_the_stream_of_a_call_that_has_ended_reaches_nobody_else() -> None:
-    world, a, (one_client, other) = several(2)
+    _, a, (one_client, other) = several(2)
     busy(one_client, a)
     ended = busy(other, a)
     a.answer(ended)
@@ -958,7 +958,7 @@ def test_a_question_on_the_stream_of_a_call_that_has_ended_reaches_nobody_else()
 
 
 def test_a_question_on_the_stream_of_a_cancelled_call_reaches_nobody_else() -> None:
-    world, a, (one_client, other) = several(2)
+    _, a, (one_client, other) = several(2)
     busy(one_client, a, b"1")
     given_up = busy(other, a, b"1")
     other.cancel(b"1")

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from proxy.eras.handshake import LATEST
 from proxy.errors import SERVER_UNAVAILABLE
 from proxy.relay import queues, state
 from proxy.relay.calls import MOST_AT_ONCE
 from proxy.relay.target import Limits
 from tests.support.message import Message
-from tests.support.relay import Client, Server, World, call, ids
+from tests.support.relay import Client, Server, World, call, hello, ids, message
 
 KIB = 1024
 
@@ -219,3 +220,15 @@ def test_a_client_may_have_so_many_calls_and_all_clients_together_not_much_more(
     one.leave()
     assert start(two, 7, 1) == 0
     world.pass_time(0)
+
+
+def test_a_client_has_no_more_calls_than_its_front_allows_it_and_others_keep_theirs() -> None:
+    world = World("git")
+    world.start("git", "a")
+    bounded = Client(world, world.relay.open_session("bounded", most=2))
+    bounded.send(message("initialize", hello(LATEST, "bounded"), b'"hello"'), message("notifications/initialized"))
+    bounded.heard()
+    bounded.send(*(call(b"%d" % number, "git__a") for number in range(3)))
+    refused = bounded.one()
+    assert (refused.id, refused.error["data"]["retryAfterMs"]) == (b"2", 1000)
+    assert start(world.client("other"), 0, 8) == 0

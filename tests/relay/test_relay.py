@@ -452,3 +452,22 @@ def test_a_request_of_our_own_that_breaks_is_answered_with_why(delivered: Delive
     assert "'git': it answered HTTP 503" in error["message"]
     assert error["data"] == {"origin": "mcp-manifold", "server": "git", "delivered": delivered}
     world.assert_at_rest()
+
+
+def test_calls_that_have_not_ended_can_be_looked_at() -> None:
+    world = World("git", "time")
+    git = world.start("git", "status")
+    world.publish("time", "now")
+    client = world.client("s1")
+    assert world.relay.under_way(10) == (0, [])
+    client.send(call(b"1", "git__status"))
+    world.pass_time(2)
+    client.send(call(b"2", "time__now"))
+    number, [waits, flies] = world.relay.under_way(10)
+    assert (waits.server, waits.tool, waits.request_id, waits.waits) == ("time", "now", "2", True)
+    assert (flies.server, flies.tool, flies.request_id, flies.waits) == ("git", "status", "1", False)
+    assert (flies.session, flies.client, flies.method) == ("s1", "client of s1", "tools/call")
+    assert (number, waits.started - flies.started) == (2, 2)
+    assert world.relay.under_way(1) == (2, [waits])
+    git.answer(git.one(), b'{"content":[]}')
+    assert world.relay.under_way(10) == (1, [waits])

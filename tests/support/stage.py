@@ -12,7 +12,7 @@ import anyio
 
 from proxy import wire
 from proxy.config.models import Config, ProxySettings, Server
-from proxy.eras.handshake import LATEST
+from proxy.eras.handshake import LATEST, Offer
 from proxy.events import Event, Notice, ServerOutput, ServerStateChanged
 from proxy.fleet import Fleet
 from proxy.fronts.local import LocalClient
@@ -37,10 +37,10 @@ class Stage:
     `listener` hears of each event the moment it happens.
     """
 
-    def __init__(self, list_wait: float = 10.0) -> None:
+    def __init__(self, list_wait: float = 10.0, offer: Offer | None = None) -> None:
         self.events: list[Event] = []
         self.listener: Callable[[Event], object] = lambda event: None
-        self.relay = Relay(emit=self.emit, name="hub", version="0", list_wait=list_wait)
+        self.relay = Relay(emit=self.emit, name="hub", version="0", list_wait=list_wait, offer=offer)
         self.pump = Pump(self.relay, self.emit, clock=asyncio.get_running_loop().time)
         self.notified: list[tuple[str, Any]] = []
         self._changed = anyio.Event()

@@ -61,7 +61,7 @@ def test_an_outgoing_message_is_exchanged_for_its_ticket_once() -> None:
 
 def claimed(payloads: Payloads, ticket: object) -> wire.Envelope | None:
     incoming = payloads.claim(ticket)
-    return incoming and incoming.envelope
+    return incoming.envelope if incoming is not None else None
 
 
 def test_messages_that_wait_at_once_are_not_mixed_up() -> None:

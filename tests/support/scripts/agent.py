@@ -1,7 +1,7 @@
 """A LangGraph agent with the tools of one MCP server, driven by a scripted model; prints what happened as JSON.
 
-Runs in the environment of the older clients: argv[1] is a JSON object with the server's `command` and `args`, and
-`plan`, the list of [tool name, arguments] that the model asks for, one a turn.
+Runs in the environment of the older clients: argv[1] is a JSON object with the server's `connection`, as the adapters
+want it, and `plan`, the list of [tool name, arguments] that the model asks for, one a turn.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import Field
 
 
-class ScriptedModel(GenericFakeChatModel):  # type: ignore[misc]  # untyped where mypy runs
+class ScriptedModel(GenericFakeChatModel):
     """Says its messages in turn; keeps the tools it was offered, in the form a model is told of them."""
 
     offered: list[str] = Field(default_factory=list)
@@ -32,7 +32,7 @@ class ScriptedModel(GenericFakeChatModel):  # type: ignore[misc]  # untyped wher
 
 async def main() -> None:
     task = json.loads(sys.argv[1])
-    client = MultiServerMCPClient({"hub": {"transport": "stdio", "command": task["command"], "args": task["args"]}})
+    client = MultiServerMCPClient({"hub": task["connection"]})
     async with client.session("hub") as session:
         tools = await load_mcp_tools(session)
         model = ScriptedModel(messages=iter([*map(wish, range(len(task["plan"])), task["plan"]), AIMessage("done")]))
@@ -47,7 +47,8 @@ async def main() -> None:
         graph.add_edge(START, "model")
         graph.add_conditional_edges("model", tools_condition, {"tools": "tools", END: END})
         graph.add_edge("tools", "model")
-        final = await graph.compile().ainvoke({"messages": [("user", "go")]})
+        start: Any = {"messages": [("user", "go")]}
+        final = await graph.compile().ainvoke(start)
     answers = [
         {"tool": message.name, "status": message.status, "content": message.content}
         for message in final["messages"]

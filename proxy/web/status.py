@@ -1,0 +1,335 @@
+"""What the page shows of servers and calls: an observer of events that keeps the last of them, in bounded memory.
+
+It costs a call next to nothing: events are kept as they are, and become something to show when somebody looks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
+
+import msgspec
+
+from ..events import (
+    CallFinished,
+    ClientConnected,
+    ClientGone,
+    Event,
+    RequestFinished,
+    ServerOutput,
+    ServerStartFinished,
+    ServerStateChanged,
+)
+
+MOST_CALLS: Final = 1000
+"""Calls that are kept, of all servers together."""
+
+MOST_DURATIONS: Final = 500
+"""Calls of one server that its percentiles are made of."""
+
+MOST_LINES: Final = 500
+MOST_TAIL: Final = 256 * 1024
+"""Lines that a server printed which are kept, and how long they may be together, in characters."""
+
+MOST_STEPS: Final = 50
+"""Changes of a server's state that are kept."""
+
+STEP: Final = 5.0
+STEPS: Final = 48
+"""The curve of calls: so many counts, each of so many seconds."""
+
+RATE_OVER: Final = 10
+"""Seconds that the rate is a mean of."""
+
+_FAILED: Final = frozenset({"tool_error", "error", "timeout"})
+_SERVER_FAILED: Final = frozenset({"error", "timeout"})
+_LONGEST_ID: Final = 64
+_MOST_CLIENTS: Final = 10_000
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request that ended, `at` a Unix time; `number` grows from call to call. Otherwise like `RequestFinished`."""
+
+    number: int
+    at: float
+    client: str
+    session: str
+    id: str
+    server: str
+    tool: str
+    method: str
+    outcome: str
+    seconds: float
+    bytes_in: int
+    bytes_out: int
+    reason: str
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What a server printed, `at` a Unix time; its `number` grows from line to line."""
+
+    number: int
+    at: float
+    stream: str
+    text: str
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A change of a server's state."""
+
+    at: float
+    old: str
+    new: str
+    reason: str
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """The last that went wrong with a server."""
+
+    at: float
+    text: str
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """What is known of one server, but for what it is itself asked.
+
+    `since` is the Unix time of its last change of state, `next_start` that of its next start where one is planned.
+    Calls are tool calls; `failures` those that did not end well. `p50` and `p99` are seconds, of its last calls, None
+    where there were none. `spark` counts calls, the oldest first, and `failed` those among them that failed.
+    """
+
+    since: float
+    reason: str
+    next_start: float | None
+    starts: int
+    calls: int
+    failures: int
+    rate: float
+    p50: float | None
+    p99: float | None
+    spark: list[int]
+    failed: list[int]
+    last_error: Trouble | None
+
+
+class Status:
+    """`clock` gives Unix time; `redact` masks configured secrets in a text, when it is shown. `ours` are sessions of
+    this process itself, which are no clients.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], redact: Callable[[str], str] = str, ours: Collection[str] = ()
+    ) -> None:
+        self._clock = clock
+        self._redact = redact
+        self._servers: dict[str, _Server] = {}
+        self._calls: deque[tuple[int, float, RequestFinished]] = deque(maxlen=MOST_CALLS)
+        self._clients: set[str] = set()
+        self._ours = frozenset(ours)
+        self._began = clock()
+        self.last = 0
+        """The number of the last call."""
+
+    def __call__(self, event: Event, at: float | None = None) -> None:
+        """Take one event."""
+        when = self._clock() if at is None else at
+        if isinstance(event, RequestFinished):
+            self._finished(event, when)
+        elif isinstance(event, ServerOutput):
+            self._of(event.server).printed(event, when)
+        elif isinstance(event, ServerStateChanged):
+            self._of(event.server).moved(event, when)
+        elif isinstance(event, ServerStartFinished):
+            self._of(event.server).starts += 1
+        elif isinstance(event, ClientConnected):
+            if event.session not in self._ours and len(self._clients) < _MOST_CLIENTS:
+                self._clients.add(event.session)
+        elif isinstance(event, ClientGone):
+            self._clients.discard(event.session)
+
+    @property
+    def now(self) -> float:
+        """The Unix time."""
+        return self._clock()
+
+    @property
+    def clients(self) -> int:
+        """How many clients are connected."""
+        return len(self._clients)
+
+    def calls(self, limit: int = MOST_CALLS, *, after: int = 0) -> list[Call]:
+        """The last calls, at most so many and the newest first, that came after the one of this number."""
+        newer = itertools.takewhile(lambda kept: kept[0] > after, reversed(self._calls))
+        return [self._shown(*kept) for kept in itertools.islice(newer, limit)]
+
+    def figures(self, server: str) -> Figures:
+        """What is known of a server."""
+        known = self._servers.get(server) or _Server(self._began)
+        return known.figures(self._clock(), self._redact)
+
+    def output(self, server: str, *, after: int = 0) -> list[Line]:
+        """What a server printed last, the oldest line first, after the one of this number."""
+        known = self._servers.get(server)
+        newer = itertools.takewhile(lambda line: line.number > after, reversed(known.tail)) if known else ()
+        lines = [msgspec.structs.replace(line, text=self._redact(line.text)) for line in newer]
+        lines.reverse()
+        return lines
+
+    def steps(self, server: str) -> list[Step]:
+        """How a server's state changed, the newest first."""
+        known = self._servers.get(server)
+        return [
+            msgspec.structs.replace(step, reason=self._redact(step.reason))
+            for step in (reversed(known.steps) if known else ())
+        ]
+
+    def forget_all_but(self, servers: Iterable[str]) -> None:
+        """Others are configured no more."""
+        for key in self._servers.keys() - set(servers):
+            del self._servers[key]
+
+    def _of(self, server: str) -> _Server:
+        known = self._servers.get(server)
+        if known is None:
+            known = self._servers[server] = _Server(self._began)
+        return known
+
+    def _finished(self, event: RequestFinished, at: float) -> None:
+        self.last += 1
+        self._calls.append((self.last, at, event))
+        if event.server:
+            self._of(event.server).finished(event, at)
+
+    def _shown(self, number: int, at: float, event: RequestFinished) -> Call:
+        redact = self._redact
+        return Call(
+            number,
+            at,
+            redact(event.client),
+            event.session,
+            redact(event.request_id[:_LONGEST_ID]),
+            redact(event.server),
+            redact(event.tool or event.name),
+            event.method,
+            event.outcome,
+            event.seconds,
+            event.bytes_in,
+            event.bytes_out,
+            redact(event.reason),
+        )
+
+
+class _Server:
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.next_start: float | None = None
+        self.reason = ""
+        self.starts = 0
+        self.tail: deque[Line] = deque(maxlen=MOST_LINES)
+        self.steps: deque[Step] = deque(maxlen=MOST_STEPS)
+        self._lines = 0
+        self._size = 0
+        self._calls = 0
+        self._failures = 0
+        self._durations: deque[float] = deque(maxlen=MOST_DURATIONS)
+        self._percentiles: tuple[float | None, float | None] | None = (None, None)
+        """None where they are to be computed anew."""
+        self._seconds = _Counts(1.0, RATE_OVER)
+        self._curve = _Counts(STEP, STEPS)
+        self._failed = _Counts(STEP, STEPS)
+        self._trouble: tuple[float, str, str] | None = None
+
+    def finished(self, event: RequestFinished, at: float) -> None:
+        failed = event.outcome in _FAILED
+        if event.outcome in _SERVER_FAILED:
+            self._trouble = (at, event.tool or event.name, event.reason or "it answered with an error")
+        if not isinstance(event, CallFinished):
+            return
+        self._calls += 1
+        self._seconds.add(at)
+        self._curve.add(at)
+        self._durations.append(event.seconds)
+        self._percentiles = None
+        if failed:
+            self._failures += 1
+            self._failed.add(at)
+
+    def printed(self, event: ServerOutput, at: float) -> None:
+        self._lines += 1
+        if len(self.tail) == MOST_LINES:
+            self._size -= len(self.tail.popleft().text)
+        self.tail.append(Line(self._lines, at, event.stream, event.text))
+        self._size += len(event.text)
+        while self._size > MOST_TAIL and len(self.tail) > 1:
+            self._size -= len(self.tail.popleft().text)
+
+    def moved(self, event: ServerStateChanged, at: float) -> None:
+        self.since, self.reason = at, event.reason
+        self.next_start = None if event.delay is None else at + event.delay
+        self.steps.append(Step(at, event.old, event.new, event.reason))
+        if event.new in ("backoff", "failed"):
+            self._trouble = (at, "", event.reason)
+
+    def figures(self, now: float, redact: Callable[[str], str]) -> Figures:
+        if self._percentiles is None:
+            ordered = sorted(self._durations)
+            self._percentiles = _at(ordered, 0.5), _at(ordered, 0.99)
+        p50, p99 = self._percentiles
+        trouble = None
+        if self._trouble is not None:
+            at, tool, text = self._trouble
+            trouble = Trouble(at, redact(f"{tool}: {text}" if tool else text))
+        return Figures(
+            since=self.since,
+            reason=redact(self.reason),
+            next_start=self.next_start,
+            starts=self.starts,
+            calls=self._calls,
+            failures=self._failures,
+            rate=round(sum(self._seconds.values(now)) / RATE_OVER, 2),
+            p50=p50,
+            p99=p99,
+            spark=self._curve.values(now),
+            failed=self._failed.values(now),
+            last_error=trouble,
+        )
+
+
+class _Counts:
+    """Counts what happened in each of the last `number` spans of `width` seconds, the one that runs included."""
+
+    __slots__ = ("_counts", "_last", "_number", "_width")
+
+    def __init__(self, width: float, number: int) -> None:
+        self._width = width
+        self._number = number
+        self._counts = [0] * number
+        self._last = 0
+
+    def add(self, now: float) -> None:
+        span = int(now / self._width)
+        if span != self._last:
+            self._turn(span)
+        self._counts[self._last % self._number] += 1
+
+    def values(self, now: float) -> list[int]:
+        """The counts, the oldest first."""
+        self._turn(int(now / self._width))
+        first = (self._last + 1) % self._number
+        return self._counts[first:] + self._counts[:first]
+
+    def _turn(self, span: int) -> None:
+        """Forget what is too long ago. A clock that was set back counts on where it was, unless that is far away."""
+        if span < self._last - self._number:
+            self._last = span - self._number
+        for passed in range(max(self._last + 1, span - self._number + 1), span + 1):
+            self._counts[passed % self._number] = 0
+        self._last = max(self._last, span)
+
+
+def _at(ordered: list[float], share: float) -> float | None:
+    """The smallest that this share of them does not exceed."""
+    return ordered[math.ceil(share * len(ordered)) - 1] if ordered else None
