@@ -26,7 +26,7 @@ Asked = Callable[[str, bytes, Respond], None]
 
 
 class Pending:
-    """A request that is under way. `answered` is set once its answer is there; `give_up` has to be called at the end."""
+    """A request under way. `answered` is set once its answer is there; `give_up` has to be called at the end."""
 
     __slots__ = ("_answer", "answered", "give_up")
 

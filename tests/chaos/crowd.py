@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httptools
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from tests.support import servers
 from tests.support.hub import Hub, serving
@@ -25,6 +25,7 @@ from tests.support.manifold import write_config
 CLIENTS: Final = 50
 SERVERS: Final = 3
 PATIENCE: Final = 120.0
+AT_ONCE: Final = 10
 
 Ask = Callable[[str, str], Awaitable[str]]
 """Calls a tool with a nonce; returns all that came back."""
@@ -58,18 +59,26 @@ class Http:
         accepts = "application/json, text/event-stream"
         self.headers = {**hub.headers, "Host": "localhost", "Content-Type": "application/json", "Accept": accepts}
 
-    async def post(self, path: str, body: Any) -> Response:
-        data = json.dumps(body).encode()
+    def send(self, method: str, path: str, body: bytes) -> None:
         head = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
-        self._writer.write(f"POST {path} HTTP/1.1\r\n{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        self._writer.write(f"{method} {path} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    async def is_sent(self) -> None:
+        await self._writer.drain()
+
+    async def request(self, method: str, path: str, body: bytes) -> Response:
+        self.send(method, path, body)
         response = Response()
         parser = httptools.HttpResponseParser(response)
         while not response.is_whole:
             chunk = await self._reader.read(65536)
             assert chunk, "the hub closed the connection"
             parser.feed_data(chunk)
-        assert parser.get_status_code() in (200, 202), b"".join(response.parts)
+        assert parser.get_status_code() in (200, 202, 204), b"".join(response.parts)
         return response
+
+    async def post(self, path: str, body: Any) -> Response:
+        return await self.request("POST", path, json.dumps(body).encode())
 
 
 @asynccontextmanager
@@ -89,13 +98,20 @@ def call(tool: str, nonce: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def over_mcp(hub: Hub) -> AsyncIterator[Ask]:
+async def session(hub: Hub) -> AsyncIterator[Http]:
+    """A connection with a session of MCP on it."""
     async with http(hub) as connection:
         info = {"name": "crowd", "version": "1"}
         params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
         begun = await connection.post("/mcp", {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params})
         connection.headers["Mcp-Session-Id"] = begun.session
         await connection.post("/mcp", {"jsonrpc": "2.0", "method": "notifications/initialized"})
+        yield connection
+
+
+@asynccontextmanager
+async def over_mcp(hub: Hub) -> AsyncIterator[Ask]:
+    async with session(hub) as connection:
 
         async def ask(tool: str, nonce: str) -> str:
             return b"".join((await connection.post("/mcp", call(tool, nonce))).parts).decode()
@@ -115,9 +131,15 @@ async def over_rest(hub: Hub) -> AsyncIterator[Ask]:
 
 
 @asynccontextmanager
-async def over_websocket(hub: Hub) -> AsyncIterator[Ask]:
+async def websocket(hub: Hub) -> AsyncIterator[ClientConnection]:
     protocols: Any = ["mcp", f"bearer.{hub.token}"]
     async with connect(f"{hub.url.replace('http', 'ws', 1)}/ws", subprotocols=protocols) as socket:
+        yield socket
+
+
+@asynccontextmanager
+async def over_websocket(hub: Hub) -> AsyncIterator[Ask]:
+    async with websocket(hub) as socket:
 
         async def ask(tool: str, nonce: str) -> str:
             await socket.send(json.dumps(call(tool, nonce)))
@@ -156,6 +178,53 @@ async def crowd(hub: Hub, calls: int) -> Report:
 
         await asyncio.gather(*(play(*client) for client in clients))
     return report
+
+
+# How sessions end
+
+
+async def with_a_word(hub: Hub) -> None:
+    async with session(hub) as connection:
+        await connection.request("DELETE", "/mcp", b"")
+
+
+async def without_a_word(hub: Hub) -> None:
+    async with session(hub) as connection:
+        await connection.post("/mcp", call("s0__verbatim", "nonce"))
+
+
+async def amid_a_call(hub: Hub) -> None:
+    async with session(hub) as connection:
+        connection.send("POST", "/mcp", json.dumps(call("s0__never", "nonce")).encode())
+        await connection.is_sent()
+
+
+async def by_closing(hub: Hub) -> None:
+    async with websocket(hub) as socket:
+        await socket.send(json.dumps(call("s0__verbatim", "nonce")))
+        await socket.recv()
+
+
+async def by_breaking_off(hub: Hub) -> None:
+    async with websocket(hub) as socket:
+        await socket.send(json.dumps(call("s0__never", "nonce")))
+        await socket.send(json.dumps({**call("s0__verbatim", "nonce"), "id": 2}))
+        await socket.recv()  # so that the first was heard, too
+        socket.transport.abort()
+
+
+WAYS: Final = (with_a_word, without_a_word, amid_a_call, by_closing, by_breaking_off)
+
+
+async def visit(hub: Hub, sessions: int) -> None:
+    """Open so many sessions, several at a time, and leave each in one of the WAYS."""
+
+    async def come_and_go(first: int) -> None:
+        for number in range(first, sessions, AT_ONCE):
+            await WAYS[number % len(WAYS)](hub)
+
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*(come_and_go(first) for first in range(AT_ONCE)))
 
 
 def run(folder: Path, calls: int) -> Report:

@@ -259,14 +259,15 @@ async def test_a_query_that_is_not_what_it_has_to_be_is_400(query: str) -> None:
 
 
 async def test_only_json_is_taken() -> None:
+    wrong: list[dict[str, str | None]] = [
+        {"content_type": "text/plain"},
+        {"content_type": ""},
+        {"content_type": None},
+        {"content_type": "application/x-www-form-urlencoded"},
+        {"content_encoding": "gzip"},
+    ]
     async with bed({"one": ScriptedServer("t")}) as hub:
-        for headers in [
-            {"content_type": "text/plain"},
-            {"content_type": ""},
-            {"content_type": None},
-            {"content_type": "application/x-www-form-urlencoded"},
-            {"content_encoding": "gzip"},
-        ]:
+        for headers in wrong:
             assert (await hub.ask("POST", "/tools/one__t", {}, **headers)).status == 415
         answer = await hub.ask("POST", "/tools/one__t", b"", content_type="application/x-www-form-urlencoded")
         assert answer.status == 415

@@ -90,7 +90,7 @@ function showProblem(place, server) {
   if (place.hidden) return;
   place.className = down ? "note bad" : "note";
   setText(text, down ? server.reason : server.last_error.text);
-  setText(when, down ? sinceText(server) : `the last error, ${ago(store.now() - server.last_error.at)}`);
+  setText(when, down ? "" : `the last error, ${ago(store.now() - server.last_error.at)}`);
 }
 
 /** Names and values, as a list. */
@@ -143,6 +143,7 @@ function callsPanel(key) {
     }));
     list.hidden = calls.length === 0;
     empty.hidden = calls.length > 0;
+    setText(empty.firstChild, store.servers.get(key)?.calls ? "None of the last 1,000 calls went to it." : "No calls yet. Try one of its tools.");
   }
   return { element, update };
 }

@@ -97,13 +97,13 @@ function serverRow(key) {
   const since = h("div", { class: "soft since" });
   const [tools, calls, p50, p99, flight] = [cell("num wide"), cell("num"), cell("num wide"), cell("num wide"), cell("num wide")];
   const spark = new Spark({ label: `${key}: ` });
-  const error = h("div", { class: "cut" });
-  const errorAt = h("div", { class: "soft" });
-  const again = button("Restart", { iconName: "restart", kind: "small quiet", "aria-label": `Restart ${key}`, on: () => restart(key, again) });
+  const error = h("bdi");
+  const errorAt = h("span", { class: "soft" });
+  const again = button("", { iconName: "restart", kind: "quiet only-icon", title: "Restart", "aria-label": `Restart ${key}`, on: () => restart(key, again) });
   const element = h("tr", { class: "link", data: { key }, on: { click: (event) => {
     if (!event.target.closest("a, button") && !getSelection().toString()) location.hash = serverPath(key);
   } } },
-    h("td", { class: "who" }, link, about, why), h("td", { class: "state-cell" }, state, since), tools, calls, h("td", { class: "wide" }, spark.element), p50, p99, flight, h("td", { class: "wide error-column" }, error, errorAt), h("td", { class: "num wide" }, again));
+    h("td", { class: "who" }, link, about, why), h("td", { class: "state-cell" }, state, since), tools, calls, h("td", { class: "wide" }, spark.element), p50, p99, flight, h("td", { class: "wide error-column" }, h("div", { class: "last-error" }, error, " ", errorAt)), h("td", { class: "num wide" }, again));
 
   function update(server) {
     const version = [server.name, server.version].filter(Boolean).join(" ");
@@ -119,8 +119,7 @@ function serverRow(key) {
     setText(flight, server.queued ? `${number(server.in_flight)} + ${number(server.queued)} waiting` : number(server.in_flight));
     setText(error, server.last_error?.text ?? "–");
     error.classList.toggle("soft", !server.last_error);
-    error.title = server.last_error?.text ?? "";
-    setText(errorAt, server.last_error ? ago(store.now() - server.last_error.at) : "");
+    setText(errorAt, server.last_error ? `· ${ago(store.now() - server.last_error.at)}` : "");
   }
   return { element, update };
 }

@@ -71,6 +71,7 @@ class Store extends EventTarget {
       this.#backoff.reset();
       if (this.#watched !== null) this.#tellWatched();
       this.#is("live");
+      this.#recall();
     }
     const said = new Set();
     if (message.servers) {
@@ -104,6 +105,18 @@ class Store extends EventTarget {
       said.add("output");
     }
     for (const name of said) this.dispatchEvent(new Event(name));
+  }
+
+  /** A snapshot has the last calls alone; the hub keeps more. */
+  async #recall() {
+    try {
+      const { calls } = await api(`/calls?limit=${MOST_CALLS}`);
+      const oldest = this.calls.at(-1)?.number ?? Infinity;
+      this.calls = [...this.calls, ...calls.filter((call) => call.number < oldest)].slice(0, MOST_CALLS);
+      this.dispatchEvent(new Event("calls"));
+    } catch {
+      // What is shown is shorter, and the next connection asks again.
+    }
   }
 
   #server(row) {
