@@ -53,9 +53,7 @@ class HttpSession:
         if stream.wake == wake:
             stream.wake = nobody
             stream.unread_since = self._used
-            if stream is self.streams.general:
-                self.streams.trim()
-            elif stream.is_void:
+            if stream.is_void:
                 self.streams.close(stream)
         self.relieve()
 

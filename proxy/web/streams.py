@@ -162,13 +162,8 @@ class Streams:
         self.waiting += len(line)
         stream.put(line)
         if stream is self.general and not stream.is_read:
-            self.trim()
-
-    def trim(self) -> None:
-        """Nobody reads the GET stream: of what waits there keep a bounded part."""
-        stream = self.general
-        while stream.size > MOST_UNHEARD and len(stream.waiting) > 1:
-            self._forget_first(stream)
+            while stream.size > MOST_UNHEARD and len(stream.waiting) > 1:
+                self._forget_first(stream)
 
     def take(self, stream: Stream) -> list[Message]:
         """What waits on a stream, for its connection; it may be asked for again."""

@@ -88,7 +88,9 @@ def test_the_lines_of_the_readme_work(hub: Hub, tmp_path: Path) -> None:
     command.write_text(f"#!/bin/sh\necho {hub.token}\n")
     command.chmod(0o700)
     answers = []
+    readme = (servers.ROOT / "README.md").read_text()
     for line in LINES:
+        assert f"\n{line}\n" in readme
         here = line.replace("http://127.0.0.1:8765", hub.url)
         done = subprocess.run(
             ["sh", "-c", here],

@@ -530,6 +530,26 @@ async def test_who_resumes_takes_the_stream_from_a_connection_that_seems_alive()
         assert steps(dead) == [0, 1, 2]
 
 
+async def test_a_connection_whose_stream_was_taken_ends_at_once() -> None:
+    server = SlowServer()
+    async with web({"one": server}) as site:
+        client = await site.client()
+        before = client.call(token=1)
+        await begun(site, server, before, 2)
+        now = site.stage.pump.now()
+        resumed = client.listen(last=before.last_id)
+        await before.end()
+        assert before.is_whole
+        assert site.stage.pump.now() - now < 1
+        await server.progress(2)
+        await resumed.until_messages(1)
+        await anyio.sleep(RESUME_WITHIN * 2)
+        await server.finish("done")
+        await resumed.end()
+        assert steps(resumed) == [2, "done"]
+        assert steps(before) == [0, 1]
+
+
 async def test_a_call_that_nobody_resumes_is_cancelled() -> None:
     server = SlowServer()
     async with web({"one": server}) as site:
@@ -864,9 +884,11 @@ async def test_closing_ends_all_sessions_and_their_streams() -> None:
         listens, waits = client.listen(), other.call()
         await server.call()
         await listens.until(lambda: listens.is_stream)
+        now = site.stage.pump.now()
         site.front.close()
         await listens.end()
         await waits.end()
+        assert site.stage.pump.now() - now < 1
         assert listens.is_whole
         assert waits.status == 404
         assert site.front.sessions == {}

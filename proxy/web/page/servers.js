@@ -103,7 +103,7 @@ function serverRow(key) {
   const element = h("tr", { class: "link", data: { key }, on: { click: (event) => {
     if (!event.target.closest("a, button") && !getSelection().toString()) location.hash = serverPath(key);
   } } },
-    h("td", { class: "who" }, link, about, why), h("td", { class: "state-cell" }, state, since), tools, calls, h("td", { class: "wide" }, spark.element), p50, p99, flight, h("td", { class: "wide error-column" }, h("div", { class: "last-error" }, error, " ", errorAt)), h("td", { class: "num wide" }, again));
+    h("td", { class: "who" }, link, about, why), h("td", { class: "state-cell" }, state, since), tools, calls, h("td", { class: "wide" }, spark.element), p50, p99, flight, h("td", { class: "wide error-column" }, h("div", { class: "last-error" }, errorAt, error)), h("td", { class: "num wide" }, again));
 
   function update(server) {
     const version = [server.name, server.version].filter(Boolean).join(" ");
@@ -119,7 +119,7 @@ function serverRow(key) {
     setText(flight, server.queued ? `${number(server.in_flight)} + ${number(server.queued)} waiting` : number(server.in_flight));
     setText(error, server.last_error?.text ?? "–");
     error.classList.toggle("soft", !server.last_error);
-    setText(errorAt, server.last_error ? `· ${ago(store.now() - server.last_error.at)}` : "");
+    setText(errorAt, server.last_error ? `${ago(store.now() - server.last_error.at)} · ` : "");
   }
   return { element, update };
 }
