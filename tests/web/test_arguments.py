@@ -30,6 +30,7 @@ class Judging:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
+        self._of_others = children()
         self.arguments = Arguments(lambda: stage.relay.catalogue, stage.emit)
 
     async def __call__(self, tool: str, value: Any) -> list[Mismatch]:
@@ -39,14 +40,19 @@ class Judging:
         )
 
     @property
+    def workers(self) -> list[int]:
+        """The processes that it has started; those of other tests may still be there."""
+        return sorted(children() - self._of_others)
+
+    @property
     def warnings(self) -> list[str]:
         return self.stage.notices("warning")
 
 
-def children() -> list[int]:
+def children() -> set[int]:
     """Processes that this one has started."""
     tasks = Path("/proc/self/task")
-    return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+    return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
 
 
 async def test_a_plain_schema_is_judged_at_once() -> None:
@@ -56,7 +62,7 @@ async def test_a_plain_schema_is_judged_at_once() -> None:
         assert await judge("t", {"a": 1}) == []
         assert await judge("t", {"a": "x"}) == [Mismatch("/a", "'x' is not of type 'integer'")]
         assert await judge("t", {"text": "," * 50_000}) == []
-        assert children() == []
+        assert judge.workers == []
 
 
 async def test_an_unknown_tool_and_what_is_no_json_are_left_to_others() -> None:
@@ -86,11 +92,11 @@ async def test_what_may_take_long_is_judged_in_one_process_whose_command_line_sa
     judge = Judging(stage)
     async with fleet_of(stage, {"one": server_of(pattern=PATTERN)}):
         assert await judge("pattern", {"a": "abc"}) == [Mismatch("/a", "'abc' does not match '^[ab]+$'")]
-        [worker] = children()
+        [worker] = judge.workers
         command = Path(f"/proc/{worker}/cmdline").read_bytes().split(b"\0")
         assert command[1:] == [b"-u", b"-m", b"anyio.to_process", b""]
         assert await judge("pattern", {"a": "abab"}) == []
-        assert children() == [worker]
+        assert judge.workers == [worker]
         assert judge.warnings == []
 
 
@@ -100,10 +106,10 @@ async def test_arguments_of_many_parts_are_judged_in_the_process() -> None:
     schema = {"type": "object", "properties": {"a": {"items": {"type": "integer"}}}}
     async with fleet_of(stage, {"one": server_of(t=schema)}):
         assert await judge("t", {"a": [1]}) == []
-        assert children() == []
+        assert judge.workers == []
         [found] = await judge("t", {"a": [*[1] * 10_000, "x"]})
         assert found.path == "/a/10000"
-        assert len(children()) == 1
+        assert len(judge.workers) == 1
 
 
 async def test_a_schema_that_takes_for_ever_holds_up_nobody_and_is_given_up() -> None:
@@ -153,10 +159,10 @@ async def test_a_process_that_was_killed_is_replaced() -> None:
     judge = Judging(stage)
     async with fleet_of(stage, {"one": server_of(t=PATTERN)}):
         assert await judge("t", {"a": "c"})
-        [worker] = children()
+        [worker] = judge.workers
         os.kill(worker, signal.SIGKILL)
         assert await judge("t", {"a": "c"})
-        assert children() != [worker]
+        assert judge.workers != [worker]
         assert judge.warnings == []
 
 
