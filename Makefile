@@ -21,7 +21,7 @@ unexport VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interleavings chaos crowd fuzz lint format bench bundle lock clean venv venv-test
+.PHONY: help demo test interleavings chaos crowd fuzz lint format bench bundle dashboard lock clean venv venv-test
 
 help:
 	@echo 'make demo    see it work: sample servers, one proxy, a crash and a recovery'
@@ -34,6 +34,7 @@ help:
 	@echo 'make format  let ruff rewrite what it can'
 	@echo 'make bench   latency, throughput, start-up and memory beside a direct connection'
 	@echo 'make bundle  dist/mcp-manifold.mcpb, which Claude Desktop opens'
+	@echo 'make dashboard  deploy/grafana/dashboard.json, from its script'
 	@echo 'make lock    renew the locks in requirements/ and tests/npm/'
 	@echo 'make clean   remove the environments and caches'
 
@@ -76,8 +77,11 @@ bench: venv-test
 bundle: $(TEST)/.npm
 	@$(TEST)/bin/python deploy/mcpb/build.py
 
+dashboard: $(TEST)/.installed
+	$(TEST)/bin/python deploy/grafana/dashboard.py
+
 venv: $(RUN)/.installed
-venv-test: $(TEST)/.installed $(TEST)/.npm $(TEST)/.sources $(TEST)/.browser $(CLIENTS)/.installed
+venv-test: $(TEST)/.installed $(TEST)/.npm $(TEST)/.sources $(TEST)/.browser $(TEST)/.prometheus $(CLIENTS)/.installed
 
 # $(call make-venv,DIRECTORY): an empty environment, and a plain word if the Python is too old.
 define make-venv
@@ -127,6 +131,17 @@ $(TEST)/.browser: $(TEST)/.locked
 	@command -v chromium >/dev/null || { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
 	    && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
 	    || echo 'The tests of the page want Chromium: apt-get install chromium, or your system'\''s like of it'
+	@touch $@
+
+# So are metrics and alerts in the machine's own Prometheus, and the unit by its systemd-analyze. The package would start
+# a daemon: unless a policy stands there already, ours says no while it is installed.
+$(TEST)/.prometheus: $(TEST)/.locked
+	@{ command -v promtool && command -v systemd-analyze; } >/dev/null \
+	    || { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq \
+	    && ( policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { trap "rm -f $$policy" EXIT; \
+	        printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; }; \
+	    apt-get install -y -qq --no-install-recommends prometheus systemd >/dev/null ); } \
+	    || echo 'The tests of metrics want Prometheus, those of the unit systemd: apt-get install prometheus systemd'
 	@touch $@
 
 $(CLIENTS)/.installed: requirements/clients.lock

@@ -9,7 +9,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -31,16 +31,19 @@ from .reload import Reloader
 from .store.given import GivenNames
 from .store.listings import Listings
 from .store.unkept import UnkeptListings, UnkeptNames, why_unkept
+from .telemetry.payloads import inspector
 from .telemetry.redact import Redactor
+from .telemetry.traces import Traces, begin_tracing
 from .transports.channel import Graces
 from .transports.connect import Connector
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
-    from prometheus_client import CollectorRegistry
 
     from .events import Observer
+    from .overview import Overview
+    from .telemetry.outlets import Outlets
 
 SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _LATER: Final = 0.1
@@ -53,7 +56,8 @@ class Hub:
     """The running parts: what fronts and commands need.
 
     With `afresh` all servers run, whatever is known of them. With `offer` servers are told that of their clients, and
-    not what each of those says of itself. Without `remember` nothing is written to the state directory.
+    not what each of those says of itself. Without `remember` nothing is written to the state directory. With `traced`
+    requests have their places in traces, if the configuration asks for it.
     """
 
     def __init__(
@@ -64,8 +68,12 @@ class Hub:
         afresh: bool = False,
         offer: Offer | None = None,
         remember: bool = True,
+        traced: bool = False,
     ) -> None:
         self.config = config
+        self.began = time.time()
+        self.session = ""
+        """The client's, where there is only one client."""
         self._afresh = afresh
         self.bus = Bus(time.time, asyncio.get_running_loop().call_soon)
         proxy = config.proxy
@@ -80,7 +88,11 @@ class Hub:
         self.pump = Pump(self.relay, self.bus)
         self.graces = Graces()
         self.connector = Connector(environ, self.graces)
-        self.redactor = Redactor(secrets(config))
+        self.redactor = redactor_of(config)
+        self.relay.inspect(inspector(proxy, self.redactor))
+        tracing = begin_tracing(proxy.traces, self.bus) if traced else None
+        self.relay.trace(tracing)
+        self.is_traced = tracing is not None
         state = state_directory(proxy)
         unkept = why_unkept(state) if remember else ""
         if unkept:
@@ -132,10 +144,16 @@ class Hub:
             self.connector.close()
 
 
+def redactor_of(config: Config) -> Redactor:
+    """Hides the secrets of this configuration in whatever is shown."""
+    return Redactor(secrets(config))
+
+
 async def run_stdio(config: Config, environ: Mapping[str, str], streams: StandardStreams) -> None:
     """Serve the client on stdin and stdout until it is gone or a signal comes."""
     label = environ.get("CLAUDE_CODE_SESSION_ID") or f"{os.getpid():x}-{int(time.time()):x}"
-    hub = Hub(config, environ)
+    hub = Hub(config, environ, traced=True)
+    hub.session = label
     front = StdioFront(hub.pump, streams, label)
     if sys.platform == "win32":  # no signals of this kind: a client closes stdin or ends us outright
         await _serve(hub, front, None)
@@ -169,31 +187,64 @@ async def obey_signals(signals: AsyncIterator[signal.Signals], hub: Hub, tasks: 
 
 async def _start_the_rest(hub: Hub, stack: AsyncExitStack) -> None:
     """Telemetry and the watch over the file, a little later: their libraries take as long again."""
+    overview = None
     try:
         await anyio.sleep(_LATER)
+        if hub.config.proxy.control:
+            overview = open_overview(hub)
     finally:
-        _tell(hub, stack)  # a session that is over by then is told of, too
-    await hub.reloader.watch()
+        # A session that is over by then is told of, too.
+        outlets = _tell(hub, stack, *([overview.status] if overview is not None else []))
+    async with anyio.create_task_group() as tasks:
+        if overview is not None:
+            tasks.start_soon(serve_control, hub, overview, "run")
+        if outlets is not None:
+            outlets.is_at(None)
+            tasks.start_soon(publish, outlets)
+        await hub.reloader.watch()
 
 
-def _tell(hub: Hub, stack: AsyncExitStack) -> None:
+def open_overview(hub: Hub, ours: Collection[str] = ()) -> Overview:
+    """What shows this process to who looks; its `status` wants to be told of events. `ours` are no clients."""
+    from .overview import Overview  # here, with all that comes later
+    from .status import Status
+
+    status = Status(time.time, hub.redactor, ours)
+    return Overview(hub.fleet, hub.pump, status, time.time, hub.redactor)
+
+
+async def serve_control(hub: Hub, overview: Overview, kind: str) -> None:
+    """Answer `top` until cancelled; `kind` is the command that runs."""
+    from .control.server import Control  # the same
+
+    proxy, path = hub.config.proxy, hub.config.path
+    control = Control(overview, hub.bus, kind=kind, session=hub.session, config=path, log=proxy.log.file, at=hub.began)
     try:
-        observers = open_telemetry(hub, stack).observers
+        await control.run(state_directory(proxy))
+    except Exception:
+        # A defect of ours: nobody can look any more, and calls go on.
+        sys.excepthook(*sys.exc_info())
+
+
+def _tell(hub: Hub, stack: AsyncExitStack, *more: Observer) -> Outlets | None:
+    try:
+        telemetry = open_telemetry(hub, stack)
     except Exception:
         # Whatever is wrong with a log or an endpoint, calls go on; the traceback is all that can still be said.
         sys.excepthook(*sys.exc_info())
-        observers = []
-    hub.bus.open(*observers)
+        telemetry = Telemetry([], None)
+    hub.bus.open(*telemetry.observers, *more)
     gc.collect()
     gc.freeze()  # what is there now stays: the collector need not look at it during calls
+    return telemetry.outlets
 
 
 @dataclass(frozen=True)
 class Telemetry:
-    """Who listens, and the figures that they keep, if they do."""
+    """Who listens, and the ways that figures go out, if they are kept."""
 
     observers: list[Observer]
-    registry: CollectorRegistry | None
+    outlets: Outlets | None
 
 
 def open_telemetry(hub: Hub, stack: AsyncExitStack, *, measure: bool = False) -> Telemetry:
@@ -202,6 +253,7 @@ def open_telemetry(hub: Hub, stack: AsyncExitStack, *, measure: bool = False) ->
     `stack` closes them.
     """
     # Imported here and not above: together they take longer than everything else, and nobody waits for them.
+    from .telemetry.audit import open_audit
     from .telemetry.bridge import install_bridge
     from .telemetry.logs import build_logs
     from .telemetry.sink import open_sink
@@ -213,19 +265,55 @@ def open_telemetry(hub: Hub, stack: AsyncExitStack, *, measure: bool = False) ->
     stack.callback(logs.finish)
     stack.callback(install_bridge(logs, settings.log.level))
     observers: list[Observer] = [logs]
-    registry = None
-    if settings.metrics.enabled or measure:
-        from .telemetry.metrics import Metrics
-
-        metrics = Metrics(traffic=hub.relay.traffic, in_flight=hub.relay.in_flight, redactor=hub.redactor)
-        observers.append(metrics)
-        registry = metrics.registry
-    if settings.metrics.enabled and registry is not None:
-        from .telemetry.endpoint import serve
-
-        stack.callback(serve(settings.metrics, registry, hub.bus).close)
+    if (opened := open_audit(settings.audit, hub.redactor, hub.bus, time.time)) is not None:
+        audit, close = opened
+        stack.callback(close)
+        observers.append(audit)
+    outlets = None
+    if settings.metrics.is_wanted or measure:
+        outlets = _open_outlets(hub, lambda: logs.left_out, "serve" if measure else "run")
+        stack.callback(outlets.close)
+        observers.append(outlets.metrics)
+    if hub.is_traced:
+        traces = Traces(
+            settings.traces,
+            redactor=hub.redactor,
+            find=hub.fleet.entry,
+            offset=lambda: time.time() - time.monotonic(),
+        )
+        stack.callback(traces.close)
+        observers.append(traces)
     stack.callback(hub.bus.flush)  # the last one in is the first to be called: what happened while ending is told
-    return Telemetry(observers, registry)
+    return Telemetry(observers, outlets)
+
+
+def _open_outlets(hub: Hub, left_out: Callable[[], Mapping[str, int]], kind: str) -> Outlets:
+    """The figures and the ways that they go out; `kind` is the command that runs."""
+    from .telemetry.metrics import Metrics  # the same
+    from .telemetry.outlets import Outlets
+    from .telemetry.published import this_process
+    from .telemetry.pulled import Sources
+
+    settings, relay = hub.config.proxy, hub.relay
+    sources = Sources(
+        traffic=relay.traffic,
+        in_flight=relay.in_flight,
+        figures=relay.figures,
+        sessions=relay.sessions,
+        left_out=left_out,
+        pids=lambda: [(one.key, one.pid) for one in hub.fleet.supervisors if one.pid is not None],
+    )
+    process = this_process(kind, hub.session)
+    return Outlets(settings.metrics, Metrics(sources, hub.redactor), process, state_directory(settings), hub.bus)
+
+
+async def publish(outlets: Outlets) -> None:
+    """Let the figures out until cancelled."""
+    try:
+        await outlets.run()
+    except Exception:
+        # A defect of ours: there are no figures any more, and calls go on.
+        sys.excepthook(*sys.exc_info())
 
 
 def run(main: Callable[..., object], *args: object) -> object:

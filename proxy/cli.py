@@ -10,7 +10,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -63,6 +63,12 @@ class _Parser(argparse.ArgumentParser):
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > _MOST_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a number up to {_MOST_PORT}")
+    return int(text)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
     return int(text)
 
 
@@ -128,9 +134,34 @@ def build_parser() -> argparse.ArgumentParser:
     cache.add_argument("servers", metavar="SERVER", nargs="*", help="its key in the configuration (default: all)")
     cache.add_argument("--json", action="store_true", help="print JSON")
     cache.add_argument("--names", action="store_true", help="with clear: forget the names of tools, too")
+    _add_watching(add)
     demo = "see it work with sample servers, no configuration and no network"
     add("demo", demo, "example: mcp-manifold demo", config=False)
     return parser
+
+
+def _add_watching(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """What operators look with."""
+    top = add(
+        "top",
+        "watch all running proxies: servers, calls under way, memory, what went wrong",
+        "example: mcp-manifold top\n         mcp-manifold top --once --json",
+    )
+    top.add_argument("--once", action="store_true", help="print what there is now, and end")
+    top.add_argument("--json", action="store_true", help="with --once: print JSON")
+    logs = add(
+        "logs",
+        "show the log as people read it",
+        "example: mcp-manifold logs --failed --server github\n"
+        "         mcp-manifold logs -f\n"
+        "It reads `log.file` of the configuration, with what was moved aside of it, or the FILE that is named.",
+    )
+    logs.add_argument("file", metavar="FILE", nargs="?", help="another log than that of the configuration")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    logs.add_argument("-n", "--lines", metavar="N", type=_number, help="only the last N (default: all; 20 with -f)")
+    logs.add_argument("--server", metavar="SERVER", help="only lines about this server")
+    logs.add_argument("--session", metavar="SESSION", help="only lines about this session, or those that begin so")
+    logs.add_argument("--failed", action="store_true", help="only what went wrong: failed calls, warnings, errors")
 
 
 def run_command_line(argv: Sequence[str]) -> int:
@@ -140,7 +171,7 @@ def run_command_line(argv: Sequence[str]) -> int:
     if arguments.command == "call" and len(rest) == 1 and arguments.arguments is None and not rest[0].startswith("-"):
         arguments.arguments = rest.pop()  # argparse wants it right behind the name, people put it last
     if rest:
-        parser.error(f"unknown argument: {' '.join(rest)}")
+        parser.exit(2, f"unknown argument: {' '.join(rest)} (try mcp-manifold {arguments.command} --help)\n")
     try:
         # Each command brings its own imports, and `run` must not pay for the others'.
         command = importlib.import_module(f"proxy.commands.{arguments.command}")

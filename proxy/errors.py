@@ -10,6 +10,7 @@
        |  |- Unreachable       nobody answers at its address: it may come back without us
        |  `- Hopeless          and won't without a change: no such command, credentials refused
        `- ConnectionLost      it was ready and went away
+          `- Hung             or said nothing any more
 
 A request that can't be answered is no exception: the relay answers it with `refusal()`, whose
 `data` tells an error made here from one passed through.
@@ -72,8 +73,11 @@ class InvalidMessage(WireError):
 class ServerError(ManifoldError):
     """A downstream server can't be used. `reason` is one line for the user, without its name.
 
-    `words` are the server's own that tell most about it, where it said any; `reason` ends in them.
+    `words` are the server's own that tell most about it, where it said any; `reason` ends in them. `cause` is its kind
+    in a word, for metrics.
     """
+
+    cause = "lost"
 
     def __init__(self, server: str, reason: str, words: str = "") -> None:
         self.server = server
@@ -85,17 +89,29 @@ class ServerError(ManifoldError):
 class StartFailed(ServerError):
     """The server did not become ready."""
 
+    cause = "start_failed"
+
 
 class Unreachable(StartFailed):
     """Nobody answers at the server's address. Asking again costs nothing and may help at any time."""
+
+    cause = "unreachable"
 
 
 class Hopeless(StartFailed):
     """Trying again does not help: no such command, credentials that are refused, an unset variable."""
 
+    cause = "hopeless"
+
 
 class ConnectionLost(ServerError):
     """A ready server went away."""
+
+
+class Hung(ConnectionLost):
+    """The connection was there, and the server said nothing any more."""
+
+    cause = "hung"
 
 
 def innermost(problem: BaseException) -> BaseException:

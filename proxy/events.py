@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 import msgspec
 
+from .tracecontext import Trace
+
 Outcome = Literal["ok", "tool_error", "error", "timeout", "cancelled"]
+Delivery = Literal["yes", "no", "maybe"]
+"""Whether a request came to its server: it answered, it surely never saw it, or nobody can tell."""
 
 
 class Event(msgspec.Struct, frozen=True):
     """Base of all facts. Times are taken by who listens; durations are in seconds."""
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """What may be told of a tool call's payload: as much as the configuration asks for, and by default nothing.
+
+    `digest` is the SHA-256 of the raw `arguments` in hex; `sizes` their names, with the bytes of each value;
+    `arguments` and `result` are texts, cut, in which what looks like a secret is masked.
+    """
+
+    digest: str = ""
+    sizes: Mapping[str, int] | None = None
+    arguments: str = ""
+    result: str = ""
+
+
+class Inspector(Protocol):
+    """Looks at the payload of tool calls while they are relayed: it must be quick, and may not raise."""
+
+    def arguments(self, raw: msgspec.Raw | bytes) -> Noted:
+        """What to note of the arguments, which are raw JSON, or empty where there are none."""
+        ...
+
+    def answer(self, noted: Noted, raw: msgspec.Raw | bytes) -> Noted:
+        """The same, with what to note of the server's result or error. Not called where it gave none."""
+        ...
 
 
 class RequestFinished(Event, frozen=True):
@@ -22,7 +51,9 @@ class RequestFinished(Event, frozen=True):
     client's own id as JSON. `tool` is the server's own name for it. Where no tool was found it is "", and so is
     `server` unless the name's prefix tells; `name` then is what the client asked for. `bytes_in` counts the
     request's line, `bytes_out` the answer's. `reason` says why we failed it, where it was not the server's own doing.
-    For other methods than `tools/call`, `tool` is what they ask for: a prompt's name, a URI, a task's id.
+    For other methods than `tools/call`, `tool` is what they ask for: a prompt's name, a URI, a task's id. `noted` is
+    what an `Inspector` made of the payload, where there is one; `trace` its spans, where it is sampled;
+    `waited` are the seconds for which it waited for its server, if it had to.
     """
 
     client: str
@@ -37,6 +68,10 @@ class RequestFinished(Event, frozen=True):
     name: str = ""
     reason: str = ""
     method: str = "tools/call"
+    delivered: Delivery = "yes"
+    noted: Noted | None = None
+    trace: Trace | None = None
+    waited: float | None = None
 
 
 class CallFinished(RequestFinished, frozen=True):
@@ -44,7 +79,10 @@ class CallFinished(RequestFinished, frozen=True):
 
 
 class QuestionFinished(Event, frozen=True):
-    """A request of a server to a client ended, or was refused (`session` "" where no client was asked)."""
+    """A request of a server to a client ended, or was refused (`session` "" where no client was asked).
+
+    `request_id` is the server's own id as JSON, `trace` its spans, where it is sampled.
+    """
 
     server: str
     session: str
@@ -52,6 +90,8 @@ class QuestionFinished(Event, frozen=True):
     outcome: Literal["ok", "error", "refused", "timeout", "cancelled"]
     seconds: float
     reason: str = ""
+    request_id: str = ""
+    trace: Trace | None = None
 
 
 class NotificationsDropped(Event, frozen=True):
@@ -63,12 +103,17 @@ class NotificationsDropped(Event, frozen=True):
 
 
 class ClientConnected(Event, frozen=True):
-    """A client finished `initialize`. `protocol` is the negotiated revision."""
+    """A client finished `initialize`. `protocol` is the negotiated revision.
+
+    `front` is the way that it came, such as "stdio" or "http", and `peer` from where, where the front knows.
+    """
 
     client: str
     version: str
     session: str
     protocol: str
+    front: str = ""
+    peer: str = ""
 
 
 class ClientGone(Event, frozen=True):
@@ -81,7 +126,8 @@ class ClientGone(Event, frozen=True):
 class ServerStateChanged(Event, frozen=True):
     """A server moved from one lifecycle state to another.
 
-    `delay` is the time in seconds to the next start where one is planned. `reason` is "" when all is well.
+    `delay` is the time in seconds to the next start where one is planned. `reason` is "" when all is well. `cause` is
+    the kind of it, one of a few words: see `ServerError`; or "stopped".
     """
 
     server: str
@@ -89,6 +135,7 @@ class ServerStateChanged(Event, frozen=True):
     new: str
     reason: str = ""
     delay: float | None = None
+    cause: str = ""
 
 
 class ServerStartFinished(Event, frozen=True):
@@ -125,6 +172,13 @@ class ListingRecalled(Event, frozen=True):
     outcome: Literal["hit", "miss", "unreadable"]
     age: float | None = None
     reason: str = ""
+
+
+class ListingRefreshed(Event, frozen=True):
+    """What was remembered of a server had become old, and the server was asked anew, in the background."""
+
+    server: str
+    outcome: Literal["ok", "failed"]
 
 
 class ServerOutput(Event, frozen=True):

@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 
 from .catalogue import KINDS, Catalogue, Derived, Offering
 from .config.changes import Changes
-from .config.models import Config, Server
+from .config.models import Config, Server, ServerEntry
 from .eras.handshake import Offer, combined_instructions
 from .events import Emit
 from .inventory import Inventory
@@ -287,6 +287,10 @@ class Fleet:
     async def progress(self) -> None:
         """Wait until something of a server changes."""
         await self._progress.wait()
+
+    def entry(self, key: str) -> ServerEntry | None:
+        """How a server is configured now, if it is."""
+        return next((one.server.entry for one in self.supervisors if one.key == key), None)
 
     def reports(self) -> list[ServerReport]:
         """What is known of each server now, in the order of the configuration."""

@@ -81,12 +81,13 @@ class ToolSet:
     async def run(self, request: Any, execute: Callable[[Any], Awaitable[Answer]]) -> Answer:
         """For `ToolNode(..., awrap_tool_call=)`, and a middleware's `awrap_tool_call`: finds tools that are new.
 
-        What the node was given by itself stays; an unknown name gets the node's own answer.
+        What the node was given by itself stays. Of a name that nobody knows the model hears what the hub says, with
+        similar names: the node's own answer would list none of the hub's tools.
         """
         if request.tool is None:
-            tool = (await self._by_name()).get(request.tool_call["name"])
-            if tool is not None:
-                request = request.override(tool=tool)
+            name = request.tool_call["name"]
+            tool = (await self._by_name()).get(name) or _structured(self._hub, _unknown(name), self._handle_tool_errors)
+            request = request.override(tool=tool)
         return await execute(request)
 
     async def _by_name(self) -> dict[str, StructuredTool]:
@@ -115,6 +116,11 @@ class _HubTool(StructuredTool):
         self, tool_input: str | dict[str, Any], tool_call_id: str | None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
         return (), {"arguments": self._parse_input(tool_input, tool_call_id)}
+
+
+def _unknown(name: str) -> Tool:
+    """What stands for a tool that is not listed, so that a call of it goes to the hub."""
+    return Tool(name=name, title=None, description="", input_schema={}, output_schema=None, annotations={}, meta={})
 
 
 def _structured(hub: Hub, tool: Tool, handle_tool_errors: bool) -> StructuredTool:

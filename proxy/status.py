@@ -1,4 +1,4 @@
-"""What the page shows of servers and calls: an observer of events that keeps the last of them, in bounded memory.
+"""What is shown of servers and calls: an observer of events that keeps the last of them, in bounded memory.
 
 It costs a call next to nothing: events are kept as they are, and become something to show when somebody looks.
 """
@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from ..events import (
+from .events import (
     CallFinished,
     ClientConnected,
     ClientGone,
@@ -93,6 +93,16 @@ class Trouble(msgspec.Struct, frozen=True):
     text: str
 
 
+class Client(msgspec.Struct, frozen=True):
+    """A client that is connected, since `at`; `name` and `version` are what it calls itself."""
+
+    at: float
+    name: str
+    version: str
+    session: str
+    protocol: str
+
+
 class Figures(msgspec.Struct, frozen=True):
     """What is known of one server, but for what it is itself asked.
 
@@ -127,7 +137,7 @@ class Status:
         self._redact = redact
         self._servers: dict[str, _Server] = {}
         self._calls: deque[tuple[int, float, RequestFinished]] = deque(maxlen=MOST_CALLS)
-        self._clients: set[str] = set()
+        self._clients: dict[str, Client] = {}
         self._ours = frozenset(ours)
         self._began = clock()
         self.last = 0
@@ -146,9 +156,10 @@ class Status:
             self._of(event.server).starts += 1
         elif isinstance(event, ClientConnected):
             if event.session not in self._ours and len(self._clients) < _MOST_CLIENTS:
-                self._clients.add(event.session)
+                who = Client(when, event.client, event.version, event.session, event.protocol)
+                self._clients[event.session] = who
         elif isinstance(event, ClientGone):
-            self._clients.discard(event.session)
+            self._clients.pop(event.session, None)
 
     @property
     def now(self) -> float:
@@ -159,6 +170,14 @@ class Status:
     def clients(self) -> int:
         """How many clients are connected."""
         return len(self._clients)
+
+    def who(self, most: int) -> list[Client]:
+        """The clients that came first, at most so many."""
+        redact = self._redact
+        return [
+            msgspec.structs.replace(one, name=redact(one.name), version=redact(one.version))
+            for one in itertools.islice(self._clients.values(), most)
+        ]
 
     def calls(self, limit: int = MOST_CALLS, *, after: int = 0) -> list[Call]:
         """The last calls, at most so many and the newest first, that came after the one of this number."""

@@ -13,7 +13,7 @@ from .catalogue import KINDS
 from .config.models import Server
 from .conversation import Conversation, Refused
 from .eras.handshake import Offer, ServerHello
-from .errors import ConnectionLost, Hopeless, ServerError, StartFailed, Unreachable, WireError, innermost
+from .errors import ConnectionLost, Hopeless, Hung, ServerError, StartFailed, Unreachable, WireError, innermost
 from .events import Emit, Notice, ServerStartFinished, ServerStateChanged
 from .inventory import Inventory
 from .lifecycle import Lifecycle, Trigger
@@ -62,6 +62,8 @@ class Supervisor:
         self.seconds = 0.0
         """How long the last start took."""
         self.problem = ""
+        self.pid: int | None = None
+        """Its process, while it runs as a child of ours."""
         self._connect = connect
         self._pump = pump
         self._emit = emit
@@ -89,7 +91,7 @@ class Supervisor:
         """Let go of its connection, before `run` is cancelled: calls in flight fail, and say `why`."""
         self.stopping = why
         self._learned.set()
-        self._move("stop", why)
+        self._move("stop", why, "stopped")
         if self._link is not None:
             self._pump.do(self._pump.relay.close_link, self._link, why, self._pump.now())
 
@@ -202,7 +204,7 @@ class Supervisor:
         link.listed = self._survey.announce
         nonsense = Nonsense(link)
         link.noise = partial(self._noise, nonsense)
-        link.hung = lambda why: nonsense.end.note(ConnectionLost(self.key, why))
+        link.hung = lambda why: nonsense.end.note(Hung(self.key, why))
         reason: ServerError | None = None
 
         def close() -> None:
@@ -212,6 +214,7 @@ class Supervisor:
         try:
             async with self._connect(self.server, pump.server_intake(link), self._printed.on_stderr) as channel:
                 link.sink, link.take_back = channel.write, channel.take_back
+                self.pid = channel.pid
                 channel.choked = partial(pump.choke, link)
                 try:
                     reason = await self._converse(link, channel, nonsense, started)
@@ -225,6 +228,7 @@ class Supervisor:
             reason = found
         finally:
             close()
+            self.pid = None
             if self.lifecycle.state == "starting":
                 self._started("failed", started)
         raise reason
@@ -332,7 +336,8 @@ class Supervisor:
             trigger = "unreachable"  # tried whenever somebody needs it, ever more seldom: it may have been mended
         # A server's last words may hold what it was configured with, and this goes to clients and tables.
         self.problem = self._redact(problem.reason)
-        reason = self._move(trigger, self.problem)
+        early = self.lifecycle.state == "starting" and problem.cause == "lost"
+        reason = self._move(trigger, self.problem, "start_failed" if early else problem.cause)
         now, delay = self._pump.now(), self.lifecycle.delay
         if self._nap.is_woken:
             delay = None  # it is tried when somebody needs it
@@ -345,14 +350,14 @@ class Supervisor:
         self.inventory.settled.update(KINDS)
         self._changed()
 
-    def _move(self, trigger: Trigger, reason: str = "") -> str:
+    def _move(self, trigger: Trigger, reason: str = "", cause: str = "") -> str:
         """Take one step; returns the reason, with what it means where this was the last start."""
         old = self.lifecycle.state
         new = self.lifecycle.apply(trigger, self._pump.now())
         if new == "failed":
             too_often = "it failed too often and " if trigger == "lost" else "it "
             reason += f"; {too_often}is not started again until its entry changes"
-        self._emit(ServerStateChanged(self.key, old, new, reason, self.lifecycle.delay))
+        self._emit(ServerStateChanged(self.key, old, new, reason, self.lifecycle.delay, cause))
         return reason
 
 

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import anyio
 
 from .aside import aside
-from .events import Emit, Notice
+from .events import Emit, ListingRefreshed, Notice
 from .fleet import Fleet
 from .names import Given
 from .supervisor import Supervisor
@@ -94,5 +94,7 @@ class Upkeep:
                     supervisor.reread()  # who had the right before us may have used it
                     if remembered.age >= self._refresh_after:
                         await supervisor.refresh()
+                        went_well = remembered.age < self._refresh_after
+                        self._emit(ListingRefreshed(supervisor.key, "ok" if went_well else "failed"))
             except OSError as problem:
                 self._emit(Notice("debug", f"its lists can't be refreshed: {problem}", supervisor.key))

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,12 +21,13 @@ import pytest
 import proxy
 from proxy import HubError, connect
 from proxy.api import ConfigError, Hub, HubClosed, NotFound, ServerUnavailable, Tool
-from tests.support import servers
+from tests.support import raw_http, servers
 from tests.support.changing import Changing
 from tests.support.client import PATIENCE
 from tests.support.hub import serving
 from tests.support.manifold import write_config
 from tests.support.processes import eventually, marked, new_mark, nothing_left
+from tests.support.raw_http import Reply, Request, Site
 
 KINDS = ("file", "mapping", "url")
 
@@ -154,6 +156,14 @@ async def test_a_server_that_dies_during_a_call_may_have_done_it(hub: Hub) -> No
     assert (caught.value.server, caught.value.delivered) == ("raw", "maybe")
 
 
+async def test_arguments_that_are_no_mapping_are_the_programs_mistake(hub: Hub) -> None:
+    for given in ("UTC", "", [("timezone", "UTC")], 5):
+        with pytest.raises(TypeError, match=f"a mapping of names to values, not {type(given).__name__}"):
+            await hub.call_tool("raw__verbatim", given)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="a mapping of names to values"):
+            await hub.get_prompt("full__ask", given)  # type: ignore[arg-type]
+
+
 async def test_prompts_and_resources_are_listed_and_read(hub: Hub) -> None:
     [prompt] = await hub.list_prompts()
     [resource] = await hub.list_resources()
@@ -187,6 +197,15 @@ async def test_what_a_progress_callback_raises_ends_the_call(hub: Hub) -> None:
     with pytest.raises(ZeroDivisionError, match="enough"):
         await hub.call_tool("stairs__climb", {"steps": 1, "returns": False}, progress=refuse)
     assert (await hub.call_tool("stairs__climb", {"steps": 1}, progress=lambda *_: None)).text == "on top"
+
+
+async def test_a_progress_callback_that_is_cancelled_ends_the_call(hub: Hub) -> None:
+    async def give_up(*report: Any) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await hub.call_tool("stairs__climb", {"steps": 1, "returns": False}, progress=give_up)
+    assert (await hub.call_tool("full__pid")).text
 
 
 async def test_a_call_that_is_given_up_is_cancelled_at_the_server(hub: Hub, setup: Setup) -> None:
@@ -268,6 +287,26 @@ async def test_a_handler_that_fails_is_an_error_for_the_server_alone(
     assert "the handler of sampling/createMessage failed" in caplog.text
 
 
+@pytest.mark.parametrize("answer", [None, "yes", [("model", "m")], {"content": float("nan")}])
+async def test_what_is_no_answer_is_an_error_for_the_server(answer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    config = {"mcpServers": {"curious": servers.script("curious.py")}}
+    with anyio.fail_after(PATIENCE):
+        async with connect(config, on_sampling=lambda _: answer) as hub:
+            assert (await asked(hub, "sampling/createMessage", {"messages": [], "maxTokens": 9}))["code"] == -32603
+    assert "the handler of sampling/createMessage failed" in caplog.text
+
+
+async def test_servers_ask_programs_that_know_nothing_of_anyio(setup: Setup) -> None:
+    """Where sniffio is installed, as it mostly is, anyio knows the loop of such a program within tasks alone."""
+
+    async def use() -> Any:
+        async with connect(setup.source, **setup.options, on_sampling=lambda _: {"model": "m"}) as hub:
+            return await asked(hub, "sampling/createMessage", {"messages": [], "maxTokens": 9})
+
+    with anyio.fail_after(PATIENCE):
+        assert await anyio.to_thread.run_sync(asyncio.run, use()) == {"model": "m"}
+
+
 async def asked(hub: Hub, method: str, params: dict[str, Any]) -> Any:
     """What the server was answered."""
     return json.loads((await hub.call_tool("curious__ask", {"method": method, "params": params})).text)
@@ -290,6 +329,64 @@ async def test_a_hub_that_was_left_is_closed(setup: Setup) -> None:
         assert [kind async for kind in hub.changes()] == []
 
 
+async def test_servers_are_told_wherever_they_run(hub: Hub) -> None:
+    await hub.call_tool("full__pid")
+    told = {one.name: one for one in await hub.servers()}
+    assert told.keys() == {"raw", "full", "curious", "stairs"}
+    assert {(one.transport, one.problem) for one in told.values()} == {("stdio", "")}
+    assert (told["full"].state, told["full"].tools) == ("ready", 2)
+
+
+async def test_servers_of_a_hub_elsewhere_have_their_problems(tmp_path: Path) -> None:
+    entries = {"gone": {"command": str(tmp_path / "gone")}, "full": servers.script("full.py", "x")}
+    config = write_config(tmp_path, entries)
+    with anyio.fail_after(PATIENCE):
+        async with connect(config) as hub:
+            await hub.list_tools()
+            here = {one.name: one for one in await hub.servers()}
+        with serving(config) as running:
+            async with connect(running.url, token=running.token) as hub:
+                await hub.list_tools()
+                there = {one.name: one for one in await hub.servers()}
+            left = await hub.servers()
+    assert (there["gone"].state, there["gone"].tools) == ("failed", -1)
+    assert here["gone"].problem in there["gone"].problem
+    assert there["full"] == here["full"]
+    assert [one.name for one in left] == ["hub"]
+
+
+async def test_of_a_hub_that_does_not_tell_of_its_servers_there_is_the_connection() -> None:
+    answers: list[tuple[bytes, int]] = []
+    asked_for: set[str] = set()
+
+    async def get(request: Request, reply: Reply) -> None:
+        asked_for.add(request.path)
+        if request.path == "/servers":
+            assert request.headers["authorization"] == "Bearer t"
+            await reply.json(*answers.pop(0))
+
+    with anyio.fail_after(PATIENCE):
+        async with raw_http.serving(Site(GET=get)) as site, connect(site.url, token="t") as hub:
+            for answer in [
+                (b"{}", 404),
+                (b'{"servers":[]}', 403),
+                (b"<html>", 200),
+                (b'{"servers":[1]}', 200),
+                (b"\xff", 200),
+                (b'{"detail":"x"}', 200),
+            ]:
+                answers.append(answer)
+                [server] = await hub.servers()
+                assert (server.name, server.transport, server.state) == ("hub", "streamable-http", "ready")
+            answers.append((b"{}", 503))
+            with pytest.raises(ServerUnavailable, match="HTTP 503"):
+                await hub.servers()
+            assert not answers
+        async with raw_http.serving(Site(GET=get)) as site, connect(f"{site.url}/there", token="t") as hub:
+            assert [server.name for server in await hub.servers()] == ["hub"]
+    assert asked_for <= {"/mcp", "/servers", "/mcp/there"}
+
+
 async def test_without_waiting_a_list_is_what_is_known(tmp_path: Path) -> None:
     server = Changing(tmp_path / "server", gates={"tools/list": str(tmp_path / "gate")})
     gate = server.gate(str(tmp_path / "gate"))
@@ -297,11 +394,11 @@ async def test_without_waiting_a_list_is_what_is_known(tmp_path: Path) -> None:
         async with connect(write_config(tmp_path, {"it": server.entry()})) as hub:
             await anyio.to_thread.run_sync(gate.reached)
             assert await hub.list_tools(wait=False) == []
-            assert [one.state for one in hub.servers()] == ["starting"]
+            assert [one.state for one in await hub.servers()] == ["starting"]
             gate.open()
             assert by_name(await hub.list_tools()).keys() == {"it__pid"}
             assert by_name(await hub.list_tools(wait=False)).keys() == {"it__pid"}
-            [server_now] = hub.servers()
+            [server_now] = await hub.servers()
             assert (server_now.name, server_now.state, server_now.tools) == ("it", "ready", 1)
 
 
@@ -333,15 +430,52 @@ async def test_a_bad_configuration_is_told_with_the_place(tmp_path: Path) -> Non
         await connect(tmp_path / "nothing.json").__aenter__()
     with pytest.raises(ConfigError, match="url"):
         await connect("http://").__aenter__()
+    with pytest.raises(ConfigError, match=r"^connect\(\): mcpServers: is missing$"):
+        await connect({}).__aenter__()
     with pytest.raises(TypeError, match="token"):
         await connect(tmp_path / "nothing.json", token="t").__aenter__()
+    for source in (5, None, b"servers.json", ["servers.json"]):
+        with pytest.raises(TypeError, match=f"the URL of a hub, not {type(source).__name__}"):
+            await connect(source).__aenter__()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{}, {"token": "t"}])
+async def test_an_address_without_its_scheme_is_told_so(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for source in ("127.0.0.1:18933", "localhost:8765/mcp", "[::1]:8765", "hub.example.com:443"):
+        with pytest.raises(ConfigError, match=re.escape(f"did you mean http://{source.partition('/')[0]}?")):
+            await connect(source, **options).__aenter__()
+    with pytest.raises(ConfigError, match=r"begins with http:// or https://$"):
+        await connect("ws://127.0.0.1:8765/ws", **options).__aenter__()
+    write_config(tmp_path, {}).rename(tmp_path / "127.0.0.1:18933")
+    if not options:
+        async with connect("127.0.0.1:18933") as hub:
+            assert await hub.servers() == []
+
+
+async def test_whatever_connect_raises_on_purpose_is_a_hub_error() -> None:
+    sources: list[Any] = [{}, "nothing.json", "127.0.0.1:1", "http://", "http://127.0.0.1:1"]
+    for source in sources:
+        with pytest.raises(HubError) as caught:
+            await connect(source).__aenter__()
+        assert caught.value.delivered == "no"
+        assert not isinstance(caught.value, ConfigError) or caught.value.problems == (str(caught.value),)
 
 
 async def test_a_hub_that_refuses_or_is_not_there_is_told(tmp_path: Path) -> None:
     config = write_config(tmp_path, {"full": servers.script("full.py", "x")})
     with anyio.fail_after(PATIENCE):
-        with serving(config) as running, pytest.raises(ServerUnavailable, match="refuses the token"):
-            await connect(running.url, token="wrong").__aenter__()
+        with serving(config) as running:
+            for wrong in ({"token": "wrong"}, {"headers": {"authorization": "Bearer wrong"}}):
+                with pytest.raises(ServerUnavailable, match="refuses the token; `mcp-manifold token`"):
+                    await connect(running.url, **wrong).__aenter__()
+            for none in ({}, {"token": ""}, {"headers": {"x": "y"}}):
+                with pytest.raises(
+                    ServerUnavailable, match=r"wants a token, and was given none: .*`mcp-manifold token`"
+                ):
+                    await connect(running.url, **none).__aenter__()
         with pytest.raises(ServerUnavailable, match="nobody listens"):
             await connect(running.url, token=running.token).__aenter__()
 
@@ -358,6 +492,37 @@ async def test_a_server_that_cannot_start_is_told_to_the_logger(
             assert caught.value.server == "gone"
     told = [record for record in caplog.records if record.name == "mcp_manifold" and "'gone'" in record.getMessage()]
     assert max(record.levelno for record in told) == logging.WARNING
+
+
+async def test_calls_are_told_to_the_logger_with_their_facts_and_without_what_they_carry(
+    setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "nobody may see this"
+    failed = as_hex(json.dumps({"content": [{"type": "text", "text": secret}], "isError": True}))
+    with caplog.at_level(logging.DEBUG, "mcp_manifold"), anyio.fail_after(PATIENCE):
+        async with connect(setup.source, **setup.options) as hub:
+            await hub.list_tools()
+            caplog.clear()
+            await hub.call_tool("raw__verbatim", {"text": secret})
+            await hub.call_tool("raw__give", failed)
+            with pytest.raises(HubError):
+                await hub.call_tool("curious__refuse", {"code": 5, "message": secret})
+            with pytest.raises(NotFound):
+                await hub.call_tool("raw__nothing", {"text": secret})
+            await hub.read_resource("full://ask")
+    told = [vars(record) for record in caplog.records if hasattr(record, "outcome")]
+    assert [(one["levelname"], one["method"], one["tool"].rpartition("__")[2], one["outcome"]) for one in told] == [
+        ("DEBUG", "tools/call", "verbatim", "ok"),
+        ("INFO", "tools/call", "give", "tool_error"),
+        ("WARNING", "tools/call", "refuse", "error"),
+        ("WARNING", "tools/call", "nothing", "error"),
+        ("DEBUG", "resources/read", "full://ask", "ok"),
+    ]
+    assert all(one["seconds"] >= 0 and one["bytes_in"] > 0 and one["delivered"] for one in told)
+    assert told[0]["server"] == ("hub" if setup.options else "raw")
+    assert "did you mean raw__" in told[3]["reason"]
+    assert not any(secret in str(one) or failed["hex"] in str(one) for one in told)
+    assert "tool_error after" in caplog.text
 
 
 # The end
@@ -433,7 +598,7 @@ async def main():
         await hub.list_tools()
         assert "uvloop" not in type(asyncio.get_running_loop()).__module__
         print((await hub.call_tool("noisy__give", {"hex": b'{"content":[{"type":"text","text":"hello"}]}'.hex()})).text)
-        assert [one.name for one in hub.servers() if one.problem] == ["gone"]
+        assert [one.name for one in await hub.servers() if one.problem] == ["gone"]
         assert around()[1:] == before[1:], (before, around())
         assert around()[0][1:] == before[0][1:]
 

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "proxy"
 # Each level imports from itself and from the ones above it in this list; names on one line stand side by side.
 LEVELS = [
     ("errors",),
-    ("texts", "names", "uris", "aside"),
+    ("texts", "names", "uris", "aside", "memory", "tracecontext"),
     ("events",),
     ("wire",),
     ("config",),
@@ -37,14 +37,16 @@ LEVELS = [
     ("telemetry",),
     ("supervisor",),
     ("fleet",),
-    ("reload", "upkeep"),
+    ("reload", "upkeep", "status"),
+    ("overview",),
     ("fronts",),
-    ("web",),
+    ("web", "control"),
     ("app",),
     ("serve", "api"),
     ("langchain",),
     ("samples",),
     ("demo",),
+    ("top",),
     ("commands",),
     ("cli",),
     ("__main__",),
@@ -54,14 +56,16 @@ LEVEL_OF = {name: number for number, names in enumerate(LEVELS) for name in name
 # The libraries that cost more than a start may; where they may be named at all.
 HEAVY = {
     "mcp": {"transports"},
-    "httpx2": {"transports", "commands"},
+    "httpx2": {"transports", "commands", "api"},
     "pydantic": {"config"},
     "langchain_core": {"langchain"},
-    "rich": {"commands", "demo"},
+    "rich": {"commands", "demo", "top"},
+    "textual": {"top"},
     "starlette": set[str](),
     "uvicorn": {"web"},
     "jsonschema": {"web"},
     "referencing": {"web"},
+    "opentelemetry": {"telemetry"},
 }
 
 # What the package itself may name: for type checkers, and to be imported once somebody asks for it.
@@ -71,7 +75,9 @@ OF_THE_PACKAGE = "proxy.api"
 NO_TEST_OF_ITS_OWN: dict[str, str] = {
     "transports/http_client.py": "the client of HTTP channels; every test of test_http and test_sse goes through it",
     "relay/elicitation.py": "tests/relay/test_questions.py shows it through the relay",
+    "telemetry/ended.py": "plain facts; tests/telemetry/test_traces.py and test_spans.py make spans of them",
     "relay/target.py": "plain facts of a server; every test of the relay goes through them",
+    "overview.py": "tests/web/test_live.py and tests/test_control.py show it through both of its readers",
     "serve.py": "puts the hub together; tests/real/test_hub.py and tests/commands/test_serve.py start it",
     "__main__.py": "hands over to cli; every test in tests/real starts it",
 }

@@ -229,7 +229,7 @@ async def test_a_closed_hub_is_no_answer_for_the_model() -> None:
 
 async def test_new_tools_are_offered_and_found_after_a_list_change(tmp_path: Path) -> None:
     server = Changing(tmp_path / "server", tools=["pid"])
-    model = following([("it__pid", {}), ("it__new", {}), ("it__nobody", {})])
+    model = following([("it__pid", {}), ("it__new", {}), ("it__newer", {}), ("own", {}), ("it__gone", {})])
     with anyio.fail_after(PATIENCE):
         async with connect({"mcpServers": {"it": server.entry()}}) as hub:
             tools, changes = ToolSet(hub), hub.changes()
@@ -241,17 +241,22 @@ async def test_new_tools_are_offered_and_found_after_a_list_change(tmp_path: Pat
                     assert await anext(changes) == "tools"
                 return await tools.current()
 
-            answers = await run_agent(model, current, ToolNode([], awrap_tool_call=tools.run))
+            own = StructuredTool.from_function(lambda: "mine", name="own", description="")
+            answers = await run_agent(model, current, ToolNode([own], awrap_tool_call=tools.run))
             assert await tools.current() is not await tools.current()
             assert (await tools.current())[0] is (await tools.current())[0]
     assert model.offered[:2] == [{"it__pid"}, {"it__new"}]
     assert [(answer.name, answer.status) for answer in answers] == [
         ("it__pid", "success"),
         ("it__new", "success"),
-        ("it__nobody", "error"),
+        ("it__newer", "error"),
+        ("own", "success"),
+        ("it__gone", "error"),
     ]
     assert answers[0].text != answers[1].text
-    assert "not a valid tool" in answers[2].text
+    assert answers[2].text == "unknown tool 'it__newer'; did you mean it__new?"
+    assert answers[3].text == "mine"
+    assert "unknown tool 'it__gone'" in answers[4].text
 
 
 def test_without_langchain_it_says_what_is_missing() -> None:

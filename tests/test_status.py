@@ -2,6 +2,7 @@
 
 import pytest
 
+from proxy import status as module
 from proxy.events import (
     CallFinished,
     ClientConnected,
@@ -13,8 +14,7 @@ from proxy.events import (
     ServerStartFinished,
     ServerStateChanged,
 )
-from proxy.web import status as module
-from proxy.web.status import MOST_CALLS, MOST_LINES, MOST_STEPS, RATE_OVER, STEP, STEPS, Status, Trouble
+from proxy.status import MOST_CALLS, MOST_LINES, MOST_STEPS, RATE_OVER, STEP, STEPS, Status, Trouble
 
 
 class Clock:

@@ -367,10 +367,30 @@ async def test_a_server_that_hangs_is_ended_and_started_again_with_the_reason() 
         await stage.until(lambda: stage.states("one")[-1] == "backoff")
         reason = stage.of(ServerStateChanged)[-1].reason
         assert re.match(r"it said nothing for \d+ s and did not answer 3 pings", reason)
+        assert stage.of(ServerStateChanged)[-1].cause == "hung"
         assert server.last.closed
         server.scripts.clear()
         assert await call(client, "one__echo", {"n": 1}) == {"content": [], "echo": {"n": 1}}
         assert len(server.connections) == 2
+
+
+async def test_an_end_has_a_cause_in_a_word_and_what_is_well_has_none() -> None:
+    stage, server = Stage(), ScriptedServer("echo")
+    async with supervised(stage, server) as supervisor:
+        await until_ready(stage)
+        problems = (ConnectionLost("one", "it exited"), Unreachable("one", "nobody is there"), Hopeless("one", "no"))
+        server.refuse = problems[0]
+        await crash(stage, server)
+        for seen, problem in zip(("start_failed", "unreachable"), problems[1:], strict=True):
+            await stage.until(lambda seen=seen: stage.of(ServerStateChanged)[-1].cause == seen)  # type: ignore[misc]
+            server.refuse = problem
+        await stage.until(lambda: supervisor.lifecycle.state == "failed")
+        found = [(event.new, event.cause) for event in stage.of(ServerStateChanged)]
+        assert [one for one in found if one[0] in ("starting", "ready") and one[1]] == []
+        causes = list(dict.fromkeys(cause for _, cause in found if cause))
+        assert causes == ["lost", "start_failed", "unreachable", "hopeless"]
+        supervisor.disconnect("it was restarted by hand")
+        assert stage.of(ServerStateChanged)[-1].cause == "stopped"
 
 
 async def test_a_server_that_comes_back_with_other_tools_is_announced() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.config.changes import compare
 from proxy.errors import ConnectionLost, Hopeless
+from proxy.events import ListingRefreshed
 from proxy.fleet import Fleet
 from proxy.names import Given
 from proxy.store.given import GivenNames
@@ -213,6 +214,8 @@ async def test_a_server_that_can_not_be_listed_is_tried_again_later_and_holds_up
         await anyio.sleep(60)
         assert started(servers) == {"a": 1, "b": 1, "c": 1}
         assert await listed(await stage.client()) == ["a__t", "b__t", "c__t"]
+        refreshed = {(event.server, event.outcome) for event in stage.of(ListingRefreshed)}
+        assert refreshed == {("a", "failed"), ("b", "failed"), ("c", "ok")}
         await anyio.sleep(3 * AGAIN)
         assert started(servers) == {"a": 4, "b": 4, "c": 4}
         assert stage.notices("error") == []

@@ -9,13 +9,14 @@
         print(result.text)
 
 Needs asyncio, and nothing of its surroundings: no signals, no standard streams, no settings of `logging`. What would be
-in the log goes to the logger `mcp_manifold`.
+in the log goes to the logger `mcp_manifold`: servers that come and go, and calls with their facts (see `logs.Log`).
+
+All that is raised on purpose is a HubError, by `connect` as well; a tool that fails does not raise.
 """
 
-from ..errors import ConfigError
 from .asking import Handler
 from .connecting import connect
-from .errors import HubClosed, HubError, NotFound, ServerUnavailable, TimedOut
+from .errors import ConfigError, HubClosed, HubError, NotFound, ServerUnavailable, TimedOut
 from .hub import Changes, Hub, Progress
 from .results import CallResult, Contents, Prompt, PromptResult, Resource, ResourceTemplate, ServerStatus, Tool
 

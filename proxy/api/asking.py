@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 from anyio.abc import TaskGroup
 
 from ..eras.handshake import LATEST, Offer
 from ..errors import INTERNAL_ERROR, METHOD_NOT_FOUND, refusal
 from ..fronts.local import Respond
+from .logs import logger
 
 Handler = Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]
 """Gets the params of a server's request and returns its result, both as the specification has them."""
-
-logger = logging.getLogger("mcp_manifold")
-logger.addHandler(logging.NullHandler())  # silent, unless the program says where its logs go
 
 _CAPABILITIES: Final[dict[str, dict[str, dict[str, object]]]] = {
     "elicitation/create": {"elicitation": {"form": {}}},
@@ -44,7 +43,9 @@ class Asking:
         roots: Sequence[str | os.PathLike[str]] | None,
         via: str | None = None,
     ) -> None:
-        self._tasks = tasks
+        self._waiting: deque[tuple[Handler, str, bytes, Respond]] = deque()
+        self._asked = anyio.Event()
+        tasks.start_soon(self._begin, tasks)
         self._via = f"{via}: " if via is not None else ""
         self._handlers: dict[str, Handler] = {}
         if on_elicitation is not None:
@@ -63,7 +64,16 @@ class Asking:
         if handler is None:
             respond(b"", refusal(METHOD_NOT_FOUND, f"nobody is there to answer {method}"))
         else:
-            self._tasks.start_soon(self._answer, handler, method, params, respond)
+            # A server's line arrives outside of any task, and there anyio may not know the loop that it runs on.
+            self._waiting.append((handler, method, params, respond))
+            self._asked.set()
+
+    async def _begin(self, tasks: TaskGroup) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked = anyio.Event()
+            while self._waiting:
+                tasks.start_soon(self._answer, *self._waiting.popleft())
 
     async def _answer(self, handler: Handler, method: str, params: bytes, respond: Respond) -> None:
         try:
@@ -72,7 +82,9 @@ class Asking:
                 asked["message"] = asked["message"].removeprefix(self._via)
             answer = handler(asked)
             result = await answer if inspect.isawaitable(answer) else answer
-            text = json.dumps(result, separators=(",", ":"), allow_nan=False).encode()
+            if not isinstance(result, Mapping):
+                raise TypeError(f"a handler returns a mapping, not {type(result).__name__}")
+            text = json.dumps(dict(result), separators=(",", ":"), allow_nan=False).encode()
         except Exception as problem:
             # The program's own function: the server is told, so is the log, and the hub goes on.
             logger.exception("the handler of %s failed", method)

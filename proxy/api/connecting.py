@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,26 +13,28 @@ from urllib.parse import urlsplit, urlunsplit
 
 import anyio
 
-from .. import app
+from .. import app, errors
 from ..config import checks
 from ..config.load import load, load_text, locate
 from ..config.models import Config, ProxySettings, Server, ServerEntry
 from ..config.problems import render
-from ..errors import SERVER_UNAVAILABLE, ConfigError
-from ..events import Event, Notice, ServerOutput, ServerStateChanged
-from .asking import Asking, Handler, logger
-from .errors import ServerUnavailable
+from ..errors import SERVER_UNAVAILABLE
+from .asking import Asking, Handler
+from .elsewhere import Elsewhere
+from .errors import ConfigError, ServerUnavailable
 from .hub import Hub
+from .logs import Log
 
 Source = str | os.PathLike[str] | Mapping[str, Any]
 """A configuration file, the content of one, or the address of a running hub."""
 
-_LEVELS: Final = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
+_CALLED: Final = "connect()"
+"""What stands for the file in the sentences about a configuration that is none."""
+
+_SCHEME: Final = re.compile(r"\w+://")
+_HOST: Final = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\]):\d+(?=/|$)")
+"""Beginnings of what somebody means as the address of a hub, where it is no file."""
+
 _KEY: Final = "hub"
 _LONGEST: Final = 24 * 3600.0
 _AT_ONCE: Final = 200
@@ -65,57 +67,83 @@ async def connect(
     the model; both may be async. `roots` are directories.
 
     Leaving the block ends all servers, however it is left. Raises ConfigError, and ServerUnavailable where no hub
-    answers at the address or it refuses the token.
+    answers at the address or it refuses the token; both are HubErrors. A server that can't start raises nothing here:
+    its calls do, and `hub.servers()` has the reason.
     """
-    config, is_remote, remember = _understand(source, token, headers)
-    parts = app.Hub(config, os.environ, afresh=is_remote, remember=remember)
-    parts.bus.open(_Log(parts))
-    problem: BaseException | None = None
+    try:
+        config, elsewhere, remember = _understand(source, token, headers)
+    except errors.ConfigError as problem:
+        raise ConfigError(problem.problems) from None
+    parts = app.Hub(config, os.environ, afresh=elsewhere is not None, remember=remember)
+    parts.bus.open(Log(parts.redactor))
+    failed: BaseException | None = None
     async with parts.servers(), anyio.create_task_group() as tasks:
-        via = _KEY if is_remote else None
+        via = _KEY if elsewhere is not None else None
         asking = Asking(tasks, on_elicitation=on_elicitation, on_sampling=on_sampling, roots=roots, via=via)
-        hub = Hub(parts, asking)
+        hub = Hub(parts, asking, elsewhere)
         try:
             await hub.open()
-            if is_remote:
-                await _reach(parts, str(source))
+            if elsewhere is not None:
+                await _reach(parts, str(source), elsewhere)
             yield hub
         except BaseException as raised:
             if isinstance(raised, anyio.get_cancelled_exc_class()):
                 raise
-            problem = raised  # and raised below: out of a task group it would come in a group
+            failed = raised  # and raised below: out of a task group it would come in a group
         finally:
             hub.close()
             parts.graces.conclude()
             tasks.cancel_scope.cancel()
     parts.bus.flush()
-    if problem is not None:
-        raise problem
+    if failed is not None:
+        raise failed
 
 
-async def _reach(parts: app.Hub, url: str) -> None:
+async def _reach(parts: app.Hub, url: str, elsewhere: Elsewhere) -> None:
     """Wait until the hub elsewhere has answered."""
     await parts.fleet.until_settled()
     [report] = parts.fleet.reports()
-    if report.state != "ready":
-        text = f"no hub at {parts.redactor(url)}: {report.problem}"
-        if "HTTP 401" in report.problem:
-            text = (
-                f"the hub at {parts.redactor(url)} refuses the token; `mcp-manifold token` shows the one that it wants"
-            )
-        raise ServerUnavailable(text, code=SERVER_UNAVAILABLE, server=_KEY, delivered="no")
+    if report.state == "ready":
+        return
+    where = parts.redactor(url)
+    text = f"no hub at {where}: {report.problem}"
+    if "HTTP 401" in report.problem:
+        shows = "`mcp-manifold token` shows the one that it wants"
+        text = f"the hub at {where} wants a token, and was given none: connect(url, token=...); {shows}"
+        if any(name.lower() == "authorization" for name in elsewhere.headers):
+            text = f"the hub at {where} refuses the token; {shows}"
+    raise ServerUnavailable(text, code=SERVER_UNAVAILABLE, server=_KEY, delivered="no")
 
 
-def _understand(source: Source, token: str | None, headers: Mapping[str, str] | None) -> tuple[Config, bool, bool]:
-    """The configuration, whether the hub is elsewhere, and whether anything is remembered."""
-    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
-        return _remote(source, token, headers), True, False
+def _understand(
+    source: Source, token: str | None, headers: Mapping[str, str] | None
+) -> tuple[Config, Elsewhere | None, bool]:
+    """The configuration, the hub where it is elsewhere, and whether anything is remembered."""
+    if isinstance(source, str):
+        if source.lower().startswith(("http://", "https://")):
+            config, elsewhere = _remote(source, token, headers)
+            return config, elsewhere, False
+        _refuse_an_address(source)
+    elif not isinstance(source, (os.PathLike, Mapping)):
+        raise TypeError(f"connect() takes a file, a mapping, or the URL of a hub, not {type(source).__name__}")
     if token is not None or headers is not None:
-        raise TypeError("connect() takes token or headers with the URL of a hub")
+        raise TypeError("connect() takes token or headers with the URL of a hub, which begins with http:// or https://")
     if isinstance(source, Mapping):
-        config = load_text(json.dumps(source, default=_plain), Path.cwd() / "configuration", os.environ)
-        return config, False, config.proxy.state_dir is not None
-    return load(locate(os.fspath(source), os.environ), os.environ), False, True
+        text = json.dumps(source, default=_plain)
+        config = load_text(text, Path.cwd() / "configuration", os.environ, _CALLED)
+        return config, None, config.proxy.state_dir is not None
+    return load(locate(os.fspath(source), os.environ), os.environ), None, True
+
+
+def _refuse_an_address(source: str) -> None:
+    """A file may have any name, and one that is not there and looks like an address is meant as one."""
+    if os.path.lexists(source):
+        return
+    if _SCHEME.match(source):
+        raise errors.ConfigError((f"{_CALLED}: the URL of a hub begins with http:// or https://",))
+    if host := _HOST.match(source):
+        text = f"the URL of a hub begins with http:// or https://; did you mean http://{host[0]}?"
+        raise errors.ConfigError((f"{_CALLED}: {text}",))
 
 
 def _plain(value: object) -> object:
@@ -126,13 +154,13 @@ def _plain(value: object) -> object:
     raise TypeError(f"no JSON value: {value!r}")
 
 
-def _remote(url: str, token: str | None, headers: Mapping[str, str] | None) -> Config:
+def _remote(url: str, token: str | None, headers: Mapping[str, str] | None) -> tuple[Config, Elsewhere]:
     """The hub elsewhere as the one server here: names stay as they are, and times and numbers are its to limit."""
     parts = urlsplit(url)
     if parts.path in ("", "/"):
         url = urlunsplit(parts._replace(path="/mcp"))
     sent = {**(headers or {})}
-    if token is not None:
+    if token:
         sent["Authorization"] = f"Bearer {token}"
     entry = ServerEntry(
         type="http",
@@ -147,29 +175,7 @@ def _remote(url: str, token: str | None, headers: Mapping[str, str] | None) -> C
     )
     problems = checks.flaws(entry, expanded=True)
     if problems:
-        raise ConfigError(tuple(render("connect()", problem) for problem in problems))
+        raise errors.ConfigError(tuple(render(_CALLED, problem) for problem in problems))
     # The shortest name leaves the names of tools the most room, as much as any hub can use.
-    return Config(Path(_KEY), ProxySettings(name="h", list_wait=entry.start_timeout), (Server(_KEY, "", entry),))
-
-
-class _Log:
-    """An observer that tells Python's logging; where that goes is the program's business."""
-
-    def __init__(self, parts: app.Hub) -> None:
-        self._redact = parts.redactor
-
-    def __call__(self, event: Event, at: float | None = None) -> None:
-        match event:
-            case Notice():
-                self._tell(_LEVELS[event.level], event.server, event.text)
-            case ServerStateChanged():
-                why = f" ({event.reason})" if event.reason else ""
-                level = logging.WARNING if event.new in ("backoff", "failed") else logging.INFO
-                self._tell(level, event.server, f"{event.old} -> {event.new}{why}")
-            case ServerOutput():
-                self._tell(logging.DEBUG, event.server, event.text)
-
-    def _tell(self, level: int, server: str, text: str) -> None:
-        if logger.isEnabledFor(level):
-            where = f"server {server!r}: " if server else ""
-            logger.log(level, "%s", self._redact(where + text))
+    settings = ProxySettings(name="h", list_wait=entry.start_timeout)
+    return Config(Path(_KEY), settings, (Server(_KEY, "", entry),)), Elsewhere(url, sent)

@@ -1,12 +1,15 @@
-"""What goes wrong with a request, as exceptions.
+"""What goes wrong with a hub, as exceptions.
 
-    HubError                 the request failed; what a server says of its own errors is in `code` and `data`
+    HubError                 a request failed; what a server says of its own errors is in `code` and `data`
+    |- ConfigError           `connect` can't use what it was given; `problems` has a line for each thing that is wrong
     |- NotFound              there is no tool, prompt or resource of this name
-    |- ServerUnavailable     its server is down, starting, or overloaded; see `delivered` and `retry_after`
+    |- ServerUnavailable     its server is down, starting, or overloaded; see `delivered` and `retry_after`; from
+    |                        `connect`: no hub answers at the address, or it refuses the token
     |- TimedOut              its server did not answer within the time that its entry allows
     `- HubClosed             the `async with` block of the hub is over
 
-A tool that ran and failed is none of these: its result says `is_error`.
+A tool that ran and failed is none of these: its result says `is_error`. What no program should pass at all, such as
+arguments that are no mapping, raises TypeError, and values that JSON does not have ValueError.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from ..fronts.local import RequestFailed
 
 
 class HubError(ManifoldError):
-    """A request failed; the text says why, and mostly what to do.
+    """`connect` or a request failed; the text says why, and mostly what to do.
 
     `code` is that of JSON-RPC and `data` what came with it. `server` is the key of the server that was to do it, where
     there was one. `delivered` says whether that server may have seen the request: after "maybe" it may have been done.
@@ -50,6 +53,17 @@ class HubError(ManifoldError):
         self.server = server
         self.delivered = delivered
         self.retry_after = retry_after
+
+
+class ConfigError(HubError):
+    """The configuration, or the address of a hub, can't be used.
+
+    `problems` has one finished line for each thing that is wrong: file, JSON path, what to do.
+    """
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems), delivered="no")
+        self.problems = problems
 
 
 class NotFound(HubError):

@@ -17,6 +17,7 @@ from .. import app
 from ..fronts.local import LocalClient, RequestFailed
 from . import results
 from .asking import Asking
+from .elsewhere import Elsewhere
 from .errors import failure
 from .results import CallResult, Contents, Json, Prompt, PromptResult, Resource, ResourceTemplate, ServerStatus, Tool
 
@@ -71,8 +72,9 @@ class Hub:
     at the server.
     """
 
-    def __init__(self, parts: app.Hub, asking: Asking) -> None:
+    def __init__(self, parts: app.Hub, asking: Asking, elsewhere: Elsewhere | None = None) -> None:
         self._parts = parts
+        self._elsewhere = elsewhere
         self._closed = False
         self._listeners: weakref.WeakSet[Changes] = weakref.WeakSet()
         self._client = LocalClient(
@@ -107,7 +109,7 @@ class Hub:
 
         What `progress` raises ends the call, and is raised here. `meta` is sent as the request's `_meta`.
         """
-        params: Json = {"name": name, "arguments": dict(arguments or {})}
+        params: Json = {"name": name, "arguments": _arguments(arguments)}
         if meta is not None:
             params["_meta"] = dict(meta)
         if progress is None:
@@ -121,7 +123,7 @@ class Hub:
     async def get_prompt(self, name: str, arguments: Mapping[str, str] | None = None) -> PromptResult:
         """A prompt with these arguments filled in."""
         return results.prompt_result(
-            await self._request("prompts/get", {"name": name, "arguments": dict(arguments or {})})
+            await self._request("prompts/get", {"name": name, "arguments": _arguments(arguments)})
         )
 
     async def list_resources(self, *, wait: bool = True) -> list[Resource]:
@@ -155,13 +157,19 @@ class Hub:
         self._listeners.add(changes)
         return changes
 
-    def servers(self) -> list[ServerStatus]:
-        """The servers of the configuration, as they are now. Of a hub elsewhere it is the connection to that."""
-        reports = self._parts.fleet.reports()
-        return [
+    async def servers(self) -> list[ServerStatus]:
+        """The servers of the configuration, or of the hub elsewhere, as they are now.
+
+        Where that can't be reached, or is another kind of hub that does not tell, it is the connection to it alone.
+        """
+        known = [
             ServerStatus(name=it.server, transport=it.transport, state=it.state, problem=it.problem, tools=it.shown)
-            for it in reports
+            for it in self._parts.fleet.reports()
         ]
+        if self._elsewhere is None or self._closed or known[0].state != "ready":
+            return known
+        told = await self._elsewhere.servers()
+        return known if told is None else told
 
     async def open(self) -> None:
         """For `connect`: shake hands."""
@@ -198,13 +206,16 @@ class Hub:
     async def _with_progress(self, method: str, params: Json, progress: Progress) -> bytes:
         """The callback runs beside the request, in a task of its own: the relay does not wait for it."""
         send, receive = anyio.create_memory_object_stream[bytes](_MOST_WAITING)
+        result: bytes | None = None
         problem: BaseException
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_tell, receive, progress)
                 with send:
                     result = await self._request(method, params, partial(_put, send))
-            return result
+            if result is not None:
+                return result
+            problem = anyio.get_cancelled_exc_class()("the progress callback was cancelled")
         except BaseExceptionGroup as group:
             problem = group.exceptions[0]
         raise problem
@@ -213,6 +224,12 @@ class Hub:
         if method.endswith("/list_changed"):
             for listener in list(self._listeners):
                 listener.note(method.split("/")[1])
+
+
+def _arguments(given: Mapping[str, Any] | None) -> Json:
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"arguments are a mapping of names to values, not {type(given).__name__}")
+    return dict(given or {})
 
 
 def _put(stream: MemoryObjectSendStream[bytes], params: bytes) -> None:

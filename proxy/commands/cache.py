@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 
 import anyio
 import msgspec
@@ -48,7 +49,8 @@ def main(arguments: argparse.Namespace) -> int:
     problems: list[str] = []
     if arguments.action == "refresh":
         problems = _refresh(config, chosen, listings)
-    rows = [row for server in chosen for row in _rows(server, listings)]
+    redact = app.redactor_of(config)
+    rows = [row for server in chosen for row in _rows(server, listings, redact)]
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(rows)).decode())
     else:
@@ -112,23 +114,23 @@ def _clear(config: Config, chosen: list[Server], listings: Listings, *, names: b
 # Showing
 
 
-def _rows(server: Server, listings: Listings) -> list[Remembered]:
-    return [_row(server, memory, size) for memory, size in listings.all(server)] or [Remembered(server.key)]
+def _rows(server: Server, listings: Listings, redact: Callable[[str], str]) -> list[Remembered]:
+    return [_row(server, memory, size, redact) for memory, size in listings.all(server)] or [Remembered(server.key)]
 
 
-def _row(server: Server, memory: Memory, size: int) -> Remembered:
+def _row(server: Server, memory: Memory, size: int, redact: Callable[[str], str]) -> Remembered:
     counts = {kind: len(items) for kind, items in memory.listings.items()}
     able = ", ".join(open_object(memory.offer.capabilities)) or "nothing special"
     return Remembered(
         server=server.key,
-        version=memory.hello.version,
-        protocol=memory.hello.protocol,
+        version=redact(memory.hello.version),
+        protocol=redact(memory.hello.protocol),
         tools=counts.get("tools", 0),
         resources=counts.get("resources", 0) + counts.get("templates", 0),
         prompts=counts.get("prompts", 0),
         age=max(0.0, time.time() - memory.saved),
         size=size,
-        client=f"{memory.offer.protocol}: {able}",
+        client=redact(f"{memory.offer.protocol}: {able}"),
     )
 
 

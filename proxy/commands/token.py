@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from ..config.load import load, locate, state_directory
+from ..config.load import state_directory
 from ..web.token import load_token
+from .address import hub_config
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print it, and nothing else, for `$(mcp-manifold token)`."""
-    config = load(locate(arguments.config, os.environ), os.environ)
-    print(load_token(state_directory(config.proxy)))
+    config = hub_config(arguments)
+    print(load_token(state_directory(config.proxy), config.proxy.http.token_file))
     return 0

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import os
 import ssl
 import webbrowser
 from typing import Final
 
 import msgspec
 
-from ..config.load import load, locate, state_directory
+from ..config.load import state_directory
 from ..config.models import Config, HttpSettings
 from ..errors import ManifoldError
 from ..web.guard import reached_at
 from ..web.token import load_token
-from .address import at_address
+from .address import hub_config
 
 _PATIENCE: Final = 10.0
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print a link that opens the page once, and open it where there is a browser."""
-    config = at_address(load(locate(arguments.config, os.environ), os.environ), arguments)
+    config = hub_config(arguments)
     link = _link(config)
     print(link, flush=True)
     if not arguments.print and not webbrowser.open(link):
@@ -37,16 +36,22 @@ def _link(config: Config) -> str:
     url = f"{'https' if settings.tls_cert else 'http'}://{reached_at(settings.host)}:{settings.port}"
     if settings.auth == "none":
         return f"{url}/"
-    token = load_token(state_directory(config.proxy))
+    token = load_token(state_directory(config.proxy), settings.token_file)
     try:
         # Not by way of a proxy that the environment names: it would see the token.
         with httpx2.Client(verify=_trusted(settings), trust_env=False, timeout=_PATIENCE) as client:
             answer = client.post(f"{url}/links", headers={"Authorization": f"Bearer {token}"})
     except httpx2.HTTPError as problem:
         raise ManifoldError(f"no hub answers at {url} ({problem}); `mcp-manifold serve` starts one") from None
-    if answer.status_code != 200:
-        raise ManifoldError(f"what listens at {url} is no hub of yours: it answered {answer.status_code}")
-    code = msgspec.json.decode(answer.content, type=dict[str, str | float])["code"]
+    if answer.status_code == 401:
+        text = (
+            f"the hub at {url} does not take this token: it has another configuration (--config), or was started before"
+        )
+        raise ManifoldError(f"{text} the token was made; then start it again")
+    try:
+        code = msgspec.json.decode(answer.content, type=dict[str, str | float])["code"]
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+        raise ManifoldError(f"what listens at {url} is no hub: it answered HTTP {answer.status_code}") from None
     return f"{url}/#{code}"
 
 

@@ -11,10 +11,12 @@ from .problems import Problem, quoted
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .models import ServerEntry
+    from .models import ProxySettings, ServerEntry
     from .parse import Location
 
 _URL = re.compile(r"https?://[^\s\0-\x20\x7f/?#]+[^\s\0-\x20\x7f]*", re.IGNORECASE)
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?/?", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t -~]*")
 
@@ -25,7 +27,12 @@ def flaws(entry: ServerEntry, *, expanded: bool) -> list[Problem]:
     Before expansion a value with a reference is given the benefit of the doubt, so that whatever is found is the
     file's fault; afterwards whatever is found came out of the environment.
     """
-    return [*_transport_flaws(entry, expanded), *_process_flaws(entry), *_header_flaws(entry), *_rename_flaws(entry)]
+    return [
+        *_transport_flaws(entry, expanded),
+        *_process_flaws(entry),
+        *header_flaws(entry.headers),
+        *_rename_flaws(entry),
+    ]
 
 
 def _transport_flaws(entry: ServerEntry, expanded: bool) -> list[Problem]:
@@ -46,7 +53,12 @@ def _transport_flaws(entry: ServerEntry, expanded: bool) -> list[Problem]:
 
 def _is_address(entry: ServerEntry, expanded: bool) -> bool:
     url = entry.url or ""
-    return entry.type == "ws" or (not expanded and "${" in url) or _URL.fullmatch(url) is not None
+    return entry.type == "ws" or (not expanded and "${" in url) or is_address(url)
+
+
+def is_address(url: str) -> bool:
+    """Whether something could be reached there over HTTP."""
+    return _URL.fullmatch(url) is not None
 
 
 def _process_flaws(entry: ServerEntry) -> list[Problem]:
@@ -65,9 +77,10 @@ def _process_flaws(entry: ServerEntry) -> list[Problem]:
     return found
 
 
-def _header_flaws(entry: ServerEntry) -> list[Problem]:
+def header_flaws(headers: Mapping[str, str]) -> list[Problem]:
+    """What no request could be sent with; places are relative to what has the headers."""
     found = []
-    for name, value in entry.headers.items():
+    for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
             found.append(Problem(("headers", name), "is no name of a header"))
         if "\r" in value or "\n" in value:
@@ -110,6 +123,32 @@ def too_long(entries: Mapping[str, ServerEntry], name: str) -> list[Problem]:
             place: Location = ("mcpServers", key) if entry.prefix is None else ("mcpServers", key, "prefix")
             what = f"a prefix may have at most {most} characters, so that tool names fit into 64 with mcp__{name}__"
             found.append(Problem(place, f'{what}; this one has {len(prefix)}, give it a shorter "prefix"'))
+    return found
+
+
+def unclear(proxy: ProxySettings) -> list[Problem]:
+    """What the proxy section's shape lets pass although it means nothing."""
+    if proxy.log.payloads is True:
+        return [
+            Problem(("proxy", "log", "payloads"), 'must be false, "names" or "redacted", is true'),
+            *_http_flaws(proxy),
+        ]
+    return _http_flaws(proxy)
+
+
+def _http_flaws(proxy: ProxySettings) -> list[Problem]:
+    """Hosts and origins that no browser or client would ever send."""
+    found = []
+    for index, host in enumerate(proxy.http.allowed_hosts):
+        if not _HOST.fullmatch(host):
+            what = f'{quoted(host)} is no name of a host, such as "hub.example.com" or "hub.example.com:8765"'
+            found.append(Problem(("proxy", "http", "allowedHosts", index), what))
+    for index, origin in enumerate(proxy.http.allowed_origins):
+        if not _ORIGIN.fullmatch(origin):
+            what = (
+                f'{quoted(origin)} is no origin, such as "https://app.example.com": a scheme and a host, no path, no *'
+            )
+            found.append(Problem(("proxy", "http", "allowedOrigins", index), what))
     return found
 
 

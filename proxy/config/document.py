@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from . import checks, clients
+from . import checks, clients, pushing
 from .models import ConfigFile, ProxySettings, ServerEntry
 from .problems import Problem, kind, known_keys, quoted, unknown_key
 
@@ -57,6 +57,9 @@ def understand(data: object) -> Document:
     file = _validate(entries, data.get("proxy", {}), problems)
     for key, entry in file.mcp_servers.items():
         problems += [Problem(("mcpServers", key, *place), what) for place, what in checks.flaws(entry, expanded=False)]
+    problems += checks.unclear(file.proxy)
+    problems += pushing.flaws(file.proxy.traces, expanded=False)
+    problems += pushing.flaws(file.proxy.metrics.otlp, expanded=False)
     problems += checks.clashes(file.mcp_servers)
     problems += checks.too_long(file.mcp_servers, file.proxy.name)
     if problems:

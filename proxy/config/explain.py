@@ -11,7 +11,7 @@ import re
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -78,6 +78,9 @@ def _alike(kind_of_value: Any) -> Any:
         given = {name: getattr(meta, name) for name in _CONSTRAINTS for meta in metas}
         limits: dict[str, Any] = {name: limit for name, limit in given.items() if limit is not None}
         return Annotated[_alike(inner[0]), Field(**limits)]
+    if origin in (Union, UnionType) and inner[0] is bool:
+        # false or one of some words: as one list, for one reason instead of one for each kind of value
+        return Literal[False, True, *get_args(inner[1])]
     if origin in (Union, UnionType):
         return Union[tuple(_alike(each) for each in inner)]  # noqa: UP007  # the operator takes no tuple
     if origin is dict:
@@ -144,7 +147,8 @@ _RULES = {
 
 def _not_in_list(value: object, expected: str) -> str:
     words = [word for word in re.findall(r"'([^']*)'", expected) if word not in _NOT_OFFERED]
-    text = f"must be one of {', '.join(quoted(word) for word in words)}"
+    choices = [*(["false"] if "False" in expected else []), *map(quoted, words)]
+    text = f"must be one of {', '.join(choices)}"
     if not isinstance(value, str):
         return f"{text}, is {kind(value)}"
     near = nearest(value, words)

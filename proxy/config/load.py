@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ..errors import ConfigError
-from . import checks
+from . import checks, pushing
 from .document import understand
 from .environment import child_environment
 from .expand import Findings, expand, expand_entry, explain_missing
@@ -30,6 +30,15 @@ _LARGEST = 16 * 1024 * 1024
 _HUB = re.compile(r"https?://(\[[^]/]+\]|[^/:?#]+):(\d{1,5})/mcp/?$", re.IGNORECASE)
 # Paths are not secret, but common: HOME in args must not turn every logged path into asterisks.
 _SHOWN_VARIABLES = frozenset({"HOME", "LOGNAME", "PATH", "PWD", "SHELL", "TMPDIR", "USER"})
+# Section, field and key of each path of ours, in the order in which problems are told.
+_PATHS = (
+    ("log", "file", "file"),
+    ("audit", "file", "file"),
+    ("metrics", "textfile", "textfile"),
+    ("http", "token_file", "tokenFile"),
+    ("http", "tls_cert", "tlsCert"),
+    ("http", "tls_key", "tlsKey"),
+)
 _EXAMPLE = '{"mcpServers": {"time": {"command": "uvx", "args": ["mcp-server-time"]}}}'
 
 
@@ -66,13 +75,16 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     return _load(lambda: _read(path), _absolute(path), environ)
 
 
-def load_text(text: str, path: Path, environ: Mapping[str, str]) -> Config:
-    """The same of a configuration that is there already; `path` is where it would be, with all that is relative."""
-    return _load(lambda: text, path, environ)
+def load_text(text: str, path: Path, environ: Mapping[str, str], called: str = "") -> Config:
+    """The same of a configuration that is there already; `path` is where it would be, with all that is relative.
+
+    Problems name it as it is `called`.
+    """
+    return _load(lambda: text, path, environ, called)
 
 
-def _load(read: Callable[[], str], path: Path, environ: Mapping[str, str]) -> Config:
-    file = str(path)
+def _load(read: Callable[[], str], path: Path, environ: Mapping[str, str], called: str = "") -> Config:
+    file = called or str(path)
     try:
         parsed = parse(read())
     except TextError as error:
@@ -93,13 +105,17 @@ def _load(read: Callable[[], str], path: Path, environ: Mapping[str, str]) -> Co
         server, findings = _resolve(key, entry, path, environ, proxy.http)
         servers.append(server)
         unclear += [f"{json_path(('mcpServers', key))}.{place}" for place in findings.unclear]
-    lines = list(document.warnings)
+    traces, lines, values = pushing.settle(proxy.traces, environ)
+    otlp, lines_of_otlp, values_of_otlp = pushing.settle(proxy.metrics.otlp, environ)
+    proxy = replace(proxy, traces=traces, metrics=replace(proxy.metrics, otlp=otlp))
+    lines += [*lines_of_otlp, *document.warnings]
     if unclear:
         places = ", ".join(dict.fromkeys(unclear))
         lines.append(f"passed on as written, as only ${{VAR}} and ${{VAR:-default}} are filled in: {places}")
     if not servers:
         lines.append("mcpServers: is empty, so there is nothing to serve")
-    return Config(path, proxy, tuple(servers), tuple(one_line(f"{file}: {line}") for line in lines))
+    warnings = tuple(one_line(f"{file}: {line}") for line in lines)
+    return Config(path, proxy, tuple(servers), warnings, values | values_of_otlp)
 
 
 def _read(path: Path) -> str:
@@ -144,15 +160,13 @@ def _settle(proxy: ProxySettings, path: Path, environ: Mapping[str, str]) -> tup
             problems.append(Problem(("proxy", *place), "holds a NUL character"))
         return path.parent / _with_home(Path(text), environ)
 
-    if proxy.log.file is not None:
-        file = settle(proxy.log.file, "log", "file")
-        proxy = replace(proxy, log=replace(proxy.log, file=file))
+    for section, name, key in _PATHS:
+        settings = getattr(proxy, section)
+        value = getattr(settings, name)
+        if value is not None:
+            proxy = replace(proxy, **{section: replace(settings, **{name: settle(value, section, key)})})
     if proxy.state_dir is not None:
         proxy = replace(proxy, state_dir=settle(proxy.state_dir, "stateDir"))
-    if proxy.http.tls_cert is not None:
-        proxy = replace(proxy, http=replace(proxy.http, tls_cert=settle(proxy.http.tls_cert, "http", "tlsCert")))
-    if proxy.http.tls_key is not None:
-        proxy = replace(proxy, http=replace(proxy.http, tls_key=settle(proxy.http.tls_key, "http", "tlsKey")))
     return proxy, problems
 
 

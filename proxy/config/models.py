@@ -14,6 +14,8 @@ from msgspec import Meta
 Transport = Literal["stdio", "streamable-http", "sse"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
+# Of the booleans false alone, which checks.py sees to: msgspec knows no such literal.
+Payloads = bool | Literal["names", "redacted"]
 
 # JSON's 1e400 is read as infinite, which is no time.
 _LARGEST = sys.float_info.max
@@ -21,6 +23,7 @@ _Seconds = Annotated[float, Meta(gt=0, le=_LARGEST)]
 _Wait = Annotated[float, Meta(ge=0, le=_LARGEST)]
 _Count = Annotated[int, Meta(ge=1)]
 _Limit = Annotated[int, Meta(ge=0)]
+_Share = Annotated[float, Meta(ge=0, le=1)]
 _Port = Annotated[int, Meta(ge=0, le=65535)]
 _Text = Annotated[str, Meta(min_length=1)]
 # \Z, since $ would allow a line break at the end.
@@ -98,36 +101,86 @@ class ServerEntry(_Shape, frozen=True, kw_only=True):
 
 
 class LogSettings(_Shape, frozen=True, kw_only=True):
-    """`file` None means stderr; a relative one is beside the configuration: the working directory is the client's."""
+    """`file` None means stderr; a relative one is beside the configuration: the working directory is the client's.
+
+    A file that reaches `max_bytes` is moved aside, unless that is 0; `keep` of the moved ones stay. `payloads` is what
+    is told of a call's arguments and result: nothing, the arguments' names and sizes, or both cut and without secrets.
+    """
 
     level: LogLevel = "info"
     format: LogFormat = "json"
     file: Path | None = None
+    max_bytes: _Limit = 50 * 1024 * 1024
+    keep: _Count = 3
+    payloads: Payloads = False
+
+
+class AuditSettings(_Shape, frozen=True, kw_only=True):
+    """A file that gets one row for each tool call and is never moved or cut; without it there is none."""
+
+    file: Path | None = None
+
+
+class OtlpSettings(_Shape, frozen=True, kw_only=True):
+    """Where an OpenTelemetry collector takes OTLP over HTTP, if anywhere. `interval` is in seconds."""
+
+    endpoint: _Text | None = None
+    headers: dict[str, str] = {}
+    interval: _Seconds = 60.0
+
+    def __repr__(self) -> str:
+        return f"OtlpSettings(endpoint={'...' if self.endpoint else None}, interval={self.interval})"
 
 
 class MetricsSettings(_Shape, frozen=True, kw_only=True):
-    """The Prometheus endpoint. Off by default; port 0 takes any free port and the log says which.
+    """The ways to the figures, all off by default.
 
-    The default port is fixed so that a scraper can be told once; 9464 is what OpenTelemetry's exporter uses.
+    With `enabled` Prometheus finds them on a port of their own; port 0 takes any free port and the log says which. The
+    default port is fixed so that a scraper can be told once; 9464 is what OpenTelemetry's exporter uses. With
+    `discovery` a file in the state directory says where each process has them. `textfile` is a directory for files that
+    node_exporter reads.
     """
 
     enabled: bool = False
     host: _Text = "127.0.0.1"
     port: _Port = 9464
+    discovery: bool = False
+    textfile: Path | None = None
+    otlp: OtlpSettings = msgspec.field(default_factory=OtlpSettings)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody is to be told."""
+        return self.enabled or self.discovery or self.textfile is not None or self.otlp.endpoint is not None
+
+
+class TracesSettings(_Shape, frozen=True, kw_only=True):
+    """The collector that spans are sent to, by OTLP over HTTP; without an `endpoint` there are none.
+
+    Of the calls that come without a trace of their client's the share `ratio` is recorded.
+    """
+
+    endpoint: _Text | None = None
+    headers: dict[str, str] = {}
+    ratio: _Share = 1.0
+
+    def __repr__(self) -> str:  # both hold keys, and a representation may end up in a log
+        return f"TracesSettings(ratio={self.ratio!r})"
 
 
 class HttpSettings(_Shape, frozen=True, kw_only=True):
     """The ways in over the network, which `serve` opens.
 
-    Without `auth` "token" nobody is asked for one. Beyond loopback it takes TLS files, or `insecure` where something in
-    front of it encrypts. `allowed_hosts` are names that clients may know us by, `allowed_origins` those of web pages
-    of others that may use us. One client may have `max_in_flight` calls under way, and its session ends after
-    `session_timeout` seconds without a word. `max_body` counts bytes.
+    Without `auth` "token" nobody is asked for one; `token_file` None means the one that we make. Beyond loopback it
+    takes TLS files, or `insecure` where something in front of it encrypts. `allowed_hosts` are names that clients may
+    know us by, `allowed_origins` those of web pages of others that may use us. One client may have `max_in_flight`
+    calls under way, and its session ends after `session_timeout` seconds without a word. `max_body` counts bytes.
     """
 
     host: _Text = "127.0.0.1"
     port: _Port = 8765
     auth: Literal["token", "none"] = "token"
+    token_file: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure: bool = False
@@ -144,18 +197,21 @@ class ProxySettings(_Shape, frozen=True, kw_only=True):
     `name` is the entry's name in the client, whose length counts against the 64 characters of a tool's full name.
     `list_wait` 0 answers the first `tools/list` with whatever is ready. Lists with more than `page_size` entries come
     in pages. What is remembered of a server for longer than `refresh_after` is read again, in the background.
-    `state_dir` None means the user's own.
+    `state_dir` None means the user's own. With `control` the process shows itself to `top`, over a socket in it.
     """
 
     name: _Name = "hub"
     instructions: str | None = None
     log: LogSettings = msgspec.field(default_factory=LogSettings)
+    audit: AuditSettings = msgspec.field(default_factory=AuditSettings)
     metrics: MetricsSettings = msgspec.field(default_factory=MetricsSettings)
+    traces: TracesSettings = msgspec.field(default_factory=TracesSettings)
     http: HttpSettings = msgspec.field(default_factory=HttpSettings)
     list_wait: _Wait = 10.0
     page_size: _Count = 1000
     refresh_after: _Wait = 24 * 3600.0
     state_dir: Path | None = None
+    control: bool = True
 
 
 class ConfigFile(_Shape, frozen=True, kw_only=True):
@@ -182,9 +238,13 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A good configuration. `servers` are in the file's order; `warnings` are finished lines for the user."""
+    """A good configuration. `servers` are in the file's order; `warnings` are finished lines for the user.
+
+    `expanded` are the values that the environment put into the `proxy` section, which may be secrets.
+    """
 
     path: Path
     proxy: ProxySettings = field(default_factory=ProxySettings)
     servers: tuple[Server, ...] = ()
     warnings: tuple[str, ...] = ()
+    expanded: frozenset[str] = field(default=frozenset(), repr=False)

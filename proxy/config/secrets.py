@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,8 +29,8 @@ _HEADER_FLAGS = frozenset({"-H", "--header"})
 
 
 def secrets(config: Config, environ: Mapping[str, str] | None = None) -> frozenset[str]:
-    """All values to redact: those of env and headers, what variables put into command, args and url, and what a url
-    or an argument itself calls a key, token or password.
+    """All values to redact: those of env and headers, what variables put into command, args, url and where telemetry
+    is pushed to, and what a url or an argument itself calls a key, token or password.
 
     Left out is what is no secret and common in text: short values, numbers, the values of PATH, HOME and their like in
     `environ` (this process's by default), single plain words of variables whose name promises no secret
@@ -38,7 +39,9 @@ def secrets(config: Config, environ: Mapping[str, str] | None = None) -> frozens
     places = os.environ if environ is None else environ
     harmless = {places.get(name) for name in _PLACES}
     harmless.update(text for server in config.servers for text in (server.key, server.prefix))
-    found: set[str] = set()
+    found = set(config.expanded)
+    for pushed in (config.proxy.traces, config.proxy.metrics.otlp):
+        found.update(_of_headers(pushed.headers), _of_text(pushed.endpoint or ""))
     for server in config.servers:
         found.update(server.expanded, _of_environment(server.entry), _of_headers(server.entry.headers))
         found.update(_of_arguments(server.entry.args), _of_text(server.entry.url or ""))
@@ -83,9 +86,9 @@ def _of_arguments(args: tuple[str, ...]) -> Iterator[str]:
 
 
 def _of_text(text: str) -> Iterator[str]:
-    """The password and the telling query values of an address in `text`."""
+    """The password and the telling query values of an address in `text`: as they stand, and as a server reads them."""
     if "://" in text:
-        yield from _USERINFO.findall(text)
-        for name, value in _QUERY.findall(text):
-            if _TELLING.search(name):
-                yield value
+        values = _USERINFO.findall(text) + [value for name, value in _QUERY.findall(text) if _TELLING.search(name)]
+        for value in values:
+            yield value
+            yield unquote(value)

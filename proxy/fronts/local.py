@@ -77,7 +77,7 @@ class LocalClient:
         self._offer = handshake.Offer(handshake.LATEST, b"{}") if offer is None else offer
         self._framer = wire.Framer(2 * wire.MAX_LINE)
         self._closed = False
-        self._session = pump.relay.open_session(label, most)
+        self._session = pump.relay.open_session(label, most, front="local")
         self._session.sink = self._receive
         self._intake = pump.client_intake(self._session)
 

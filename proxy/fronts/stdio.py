@@ -73,7 +73,7 @@ class StdioFront:
     def __init__(self, pump: Pump, streams: StandardStreams, label: str) -> None:
         self._pump = pump
         self._streams = streams
-        self._session = pump.relay.open_session(label)
+        self._session = pump.relay.open_session(label, front="stdio")
         self._intake = pump.client_intake(self._session)
         self._gone = anyio.Event()
 

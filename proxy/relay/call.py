@@ -10,11 +10,14 @@ from msgspec import Raw
 from .. import texts, wire
 from ..catalogue import Route
 from ..errors import WireError
-from ..events import CallFinished, Outcome, RequestFinished
+from ..events import CallFinished, Delivery, Inspector, Noted, Outcome, RequestFinished
 from .methods import Method
 from .peers import Link, Session
 from .target import Target
+from .tracing import Span
 
+_LONGEST_OWN: Final = 2000
+"""Characters of a URI that are told: clients may ask for ones without end."""
 _LONGEST_NAME: Final = 200
 """Bytes of a name that nobody knows which are shown in errors and logs."""
 
@@ -47,12 +50,15 @@ class Call:
         "bytes_in",
         "concerns",
         "deadline",
+        "delivered",
         "doubtful",
         "id",
+        "inspector",
         "key",
         "link",
         "link_id",
         "method",
+        "noted",
         "others",
         "params",
         "refused",
@@ -60,8 +66,10 @@ class Call:
         "route",
         "session",
         "since",
+        "span",
         "started",
         "token",
+        "waited",
     )
 
     def __init__(
@@ -83,6 +91,8 @@ class Call:
         self.token: bytes | None = None
         self.since = now
         """Since when it waits for its server to take it."""
+        self.waited = 0.0
+        """Seconds for which it did before it was sent."""
         self.repeated = False
         """It has been sent twice, or is going to be."""
         self.doubtful = False
@@ -91,6 +101,21 @@ class Call:
         """It asks for a task, of a server that knows tasks."""
         self.concerns = False
         """Its result has to be looked at on its way."""
+        self.delivered: Delivery = "no"
+        """Known once it has ended."""
+        self.inspector: Inspector | None = None
+        self.noted: Noted | None = None
+        self.span: Span | None = None
+        """Its place in a trace, where that is ours to tell."""
+
+    def goes_to(self, link: Link, now: float) -> int:
+        """This server is asked, under the id that is returned."""
+        self.link = link
+        self.waited += now - self.since
+        self.link_id = link.new_id()
+        if self.span is not None:
+            self.span.sent(self.link_id, now)
+        return self.link_id
 
     def request(self, route: Route, target: Target, number: int) -> bytes:
         """The line for the server, under this id and token; every member but name and token is passed as it came."""
@@ -110,25 +135,53 @@ class Call:
                 parts.append(self._meta_for(value, number))
             else:
                 parts.append(value)
+        if self.span is not None and "_meta" not in params:
+            parts.append(b',"_meta":{"traceparent":%b}' % self.span.header)
         # The first member's comma becomes the opening brace.
         return b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":{%b}}\n' % (number, method.raw, b"".join(parts)[1:])
 
     def _meta_for(self, meta: Raw, number: int) -> Raw | bytes:
-        """Its `_meta` as the server gets it: with `number` as progress token, if the client has one."""
+        """Its `_meta` as the server gets it: with `number` as progress token, if the client has one, and our span."""
         try:
             members = wire.open_object(meta)
         except WireError:
             return meta  # not ours to judge: the server will
-        if wire.given(members.get("progressToken")) is None:
+        if wire.given(members.get("progressToken")) is not None:
+            self.token = bytes(members["progressToken"])
+            members["progressToken"] = Raw(b"%d" % number)
+        elif self.span is None:
             return meta
-        self.token = bytes(members["progressToken"])
-        return wire.close_object({**members, "progressToken": Raw(b"%d" % number)})
+        return wire.close_object(members if self.span is None else self.span.mark(members))
+
+    def failed(self, code: int, *, ours: bool) -> None:
+        """Its answer is an error, of ours or of its server."""
+        if self.span is not None:
+            self.span.failed(code, ours=ours)
+
+    def inspect(self, inspector: Inspector) -> None:
+        """Have its payload looked at, now and once its server answers."""
+        self.inspector = inspector
+        self.noted = inspector.arguments(self.params.get("arguments", b""))
+
+    def pass_on(self, member: bytes, payload: Raw | bytes) -> int:
+        """Answer it with the `result` or `error` of its server, byte for byte; returns the line's length."""
+        self.delivered = "yes"
+        if self.inspector is not None and self.noted is not None:
+            self.noted = self.inspector.answer(self.noted, payload)
+        return self.session.pass_on(self.id, member, payload)
 
     def ended(self, outcome: Outcome, size: int, now: float, server: str = "", reason: str = "") -> RequestFinished:
         """The fact that it ended, with an answer of so many bytes; `server` is given where no owner was found."""
         session, route = self.session, self.route
-        owner, own = (route.server, route.own) if route else (server, "")
+        owner, own = (route.server, route.own[:_LONGEST_OWN]) if route else (server, "")
         kind = CallFinished if self.method.name == "tools/call" else RequestFinished
+        name = "" if route else self.name
+        waited = self.waited if self.link is not None else self.waited + now - self.since
+        trace = None
+        if self.span is not None:
+            trace = self.span.ended(route.public if route else name, self.started, now)
+        if outcome == "cancelled" and (self.doubtful or self.link is not None):
+            self.delivered = "maybe"
         return kind(
             session.client,
             session.label,
@@ -139,15 +192,19 @@ class Call:
             now - self.started,
             self.bytes_in,
             size,
-            "" if route else self.name,
+            name,
             reason,
             self.method.name,
+            self.delivered,
+            self.noted,
+            trace,
+            waited=waited or None,
         )
 
     def under_way(self) -> UnderWay:
         """Where it is now."""
         session, route = self.session, self.route
-        server, tool = (route.server, route.own) if route else ("", self.name)
+        server, tool = (route.server, route.own[:_LONGEST_OWN]) if route else ("", self.name)
         id = self.id.decode(errors="replace")
         return UnderWay(
             session.client, session.label, id, server, tool, self.method.name, self.started, self.link is None

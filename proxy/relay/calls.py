@@ -49,6 +49,8 @@ class Calls:
     def begin(self, call: Call, now: float) -> None:
         """Take a new call: send it, park it, or refuse it."""
         call.session.calls[call.id] = call
+        if self._state.tracing is not None:
+            call.span = self._state.tracing.begin(call.params.get("_meta"))
         if len(call.session.calls) > call.session.share and (refusal := self._too_many(call.session)) is not None:
             self._refuse(call, refusal, now)
         else:
@@ -145,9 +147,7 @@ class Calls:
         method = call.method
         if method.needs and self._is_answered_here(call, route, target, now):
             return
-        id = link.new_id()
-        call.link = link
-        call.link_id = id
+        id = call.goes_to(link, now)
         line = call.request(route, target, id)
         call.concerns = self._results.concerns(call)
         link.calls[id] = call
@@ -189,7 +189,7 @@ class Calls:
             # The look at the bytes spares short results the second decoding; in long ones it would take longer.
             failed = (len(line) > LARGE or b'"isError"' in line) and answers.is_tool_error(result)
             shown = self._results.take(call, result) if call.concerns else result
-            size = call.session.pass_on(call.id, b"result", shown)
+            size = call.pass_on(b"result", shown)
             self._finish(call, "tool_error" if failed else "ok", size, now)
         elif error is None:
             self.broken(call, "its answer had neither result nor error", now)
@@ -225,7 +225,8 @@ class Calls:
         if self._goes_on(call, now):
             return
         if call.refused is not None:
-            size = call.session.pass_on(call.id, b"error", call.refused)
+            call.failed(answers.code_of(call.refused), ours=False)
+            size = call.pass_on(b"error", call.refused)
             self._finish(call, "error", size, now)
         elif call.route is not None:
             self._refuse(call, refusals.unable(call, self._state.targets[call.route.server]), now)
@@ -301,6 +302,7 @@ class Calls:
             return False
         call.repeated, call.doubtful, call.augmented = True, delivered == "maybe", False
         call.link, call.since = None, now
+        target.retries += 1
         self._take(call, route, now)
         return True
 
@@ -366,7 +368,9 @@ class Calls:
 
     def _refuse(self, call: Call, refusal: Refusal, now: float) -> None:
         self._remove(call)
-        line = wire.error(call.id, refusal.payload("maybe" if call.doubtful else refusal.delivered))
+        call.failed(refusal.code, ours=True)
+        delivered = call.delivered = "maybe" if call.doubtful else refusal.delivered
+        line = wire.error(call.id, refusal.payload(delivered))
         call.session.answer(call.id, line)
         reason = refusal.message if refusal.reason is None else refusal.reason
         self._finish(call, refusal.outcome, len(line), now, refusal.server, reason)

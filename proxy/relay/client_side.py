@@ -22,6 +22,12 @@ from .tasks import Tasks
 
 _NULL = b"null"
 _LOOKED_AT = 4096
+MOST_IN_BATCH = 256
+"""Messages."""
+
+_LONGEST_METHOD = 16 * 1024
+_LONGEST_NAME = 256
+_LONGEST_CAPABILITIES = 64 * 1024
 
 
 class ClientSide:
@@ -91,8 +97,10 @@ class ClientSide:
         except WireError as problem:
             self._reject(session, problem)
             return
-        if session.protocol != handshake.BATCHING or not items:
+        if session.protocol != handshake.BATCHING or not 0 < len(items) <= MOST_IN_BATCH:
             what = "a batch is empty" if not items else f"batches exist in revision {handshake.BATCHING} only"
+            if len(items) > MOST_IN_BATCH:
+                what = f"a batch may have {MOST_IN_BATCH} messages"
             self._reject(session, WireError(what))
             return
         batch = Batch(waiting=1)  # one for this loop, so that nothing is sent before it is through
@@ -225,11 +233,16 @@ class ClientSide:
         except WireError as problem:
             self._refuse(session, id, INVALID_PARAMS, str(problem))
             return
+        if sum(map(len, hello.capabilities.values())) > _LONGEST_CAPABILITIES:  # they are kept, and merged with others'
+            what = f"capabilities may have {_LONGEST_CAPABILITIES >> 10} KiB"
+            self._refuse(session, id, INVALID_PARAMS, what)
+            return
         state = self._state
-        session.client = hello.name
+        session.client = hello.name[:_LONGEST_NAME]
         session.protocol = handshake.agree(hello.requested)
         session.capabilities = hello.capabilities
-        state.emit(ClientConnected(hello.name, hello.version, session.label, session.protocol))
+        who = hello.name, hello.version, session.label, session.protocol
+        state.emit(ClientConnected(*who, session.front, session.peer))
         state.offered()  # first: what is remembered of servers for such a client has instructions, too
         payload = handshake.server_result(session.protocol, state.name, state.version, state.instructions)
         session.answer(id, wire.result(id, payload))
@@ -250,7 +263,10 @@ class ClientSide:
         if self._state.first_use is not None:
             self._state.first_use()
             self._state.first_use = None
-        self._calls.begin(Call(session, id, method, members, key, size, now), now)
+        call = Call(session, id, method, members, key, size, now)
+        if self._state.inspector is not None and method.name == "tools/call":
+            call.inspect(self._state.inspector)
+        self._calls.begin(call, now)
 
     def _unknown(self, session: Session, id: bytes, name: str, params: Raw, size: int, now: float) -> None:
         """A method of no revision is some server's own: passed on where a name or URI of ours says whose."""
@@ -258,7 +274,8 @@ class ClientSide:
             members = wire.open_object(params) if wire.given(params) else {}
         except WireError:
             members = {}
-        method = self._methods.unknown(name, session, members) if session.protocol else None
+        is_known = session.protocol and len(name) <= _LONGEST_METHOD  # it is kept for the log
+        method = self._methods.unknown(name, session, members) if is_known else None
         if method is None:
             self._refuse(session, id, METHOD_NOT_FOUND, f"method {name[:200]!r} is not supported")
         else:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from .. import wire
-from ..errors import WireError
+from ..errors import INTERNAL_ERROR, WireError, refusal
 from .backlog import Backlog
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ Buffer = bytes | memoryview
 LARGE: Final = 64 * 1024
 """Bytes of a payload from which on it is not copied into one piece with its envelope."""
 
+
+MOST_IN_BATCH: Final = 32 * 1024 * 1024
+"""Bytes of the answers to one batch, which wait for each other."""
 
 MOST_OF_A_CLIENT: Final = 4096
 
@@ -86,18 +89,22 @@ class Peer:
 
 
 class Batch(msgspec.Struct):
-    """The answers to one JSON-RPC batch, sent together when the last one is there."""
+    """The answers to one JSON-RPC batch, sent together when the last one is there; they have `size` bytes."""
 
     waiting: int
     answers: list[bytes] = []
+    size: int = 0
 
 
 class Session(Peer):
-    """One client's session. `label` is the id that telemetry shows; `client` what it called itself."""
+    """One client's session. `label` is the id that telemetry shows, `client` what it called itself, `front` its way."""
 
-    def __init__(self, dirty: list[Peer], label: str) -> None:
+    def __init__(self, dirty: list[Peer], label: str, front: str = "") -> None:
         super().__init__(dirty)
         self.label = label
+        self.front = front
+        self.peer = ""
+        """From where it came, where its front knows."""
         self.client = ""
         self.protocol = ""
         self.capabilities: Mapping[str, bytes] = {}
@@ -152,7 +159,10 @@ class Session(Peer):
     def answer(self, id: bytes, line: bytes) -> None:
         """Send the answer to request `id`, within its batch if it came in one."""
         if self.batches and id in self.batches:
-            self._settle(self.batches.pop(id), line)
+            batch = self.batches.pop(id)
+            if batch.size + len(line) > MOST_IN_BATCH:
+                line = wire.error(id, refusal(INTERNAL_ERROR, "the answers to this batch are too long for one message"))
+            self._settle(batch, line)
         else:
             self.send(line)
 
@@ -174,6 +184,7 @@ class Session(Peer):
     def _settle(self, batch: Batch, line: bytes | None) -> None:
         if line is not None:
             batch.answers.append(line.rstrip(b"\n"))
+            batch.size += len(line)
         batch.waiting -= 1
         if batch.waiting == 0 and batch.answers:
             self.send(b"[" + b",".join(batch.answers) + b"]\n")

@@ -21,11 +21,13 @@ from ..errors import (
     refusal,
 )
 from ..events import QuestionFinished
+from . import answers
 from .calls import Calls
 from .elicitation import signed
 from .peers import Link, Session
 from .state import State
 from .tasks import Tasks, begun_task, end_progress, read_tasks, rename_related, with_related
+from .tracing import Span
 
 Outcome = Literal["ok", "error", "refused", "timeout", "cancelled"]
 
@@ -58,6 +60,7 @@ class Question:
         "link",
         "method",
         "session",
+        "span",
         "started",
         "task",
         "token",
@@ -76,6 +79,7 @@ class Question:
         """The client's own id of the task that it asks about."""
         self.augmented = False
         """The client may make a task of it."""
+        self.span: Span | None = None
         self.line = b""
         """What the client is still to be sent."""
 
@@ -117,7 +121,9 @@ class Questions:
         if method.startswith("tasks/") and "taskId" in members and not self._find_task(question, members):
             self._refuse(link, id, method, INVALID_PARAMS, "unknown task")
             return
-        self._send(question, members if wire.given(envelope.params) else None)
+        if self._state.tracing is not None:
+            question.span = self._state.tracing.begin_question(members.get("_meta"), list(link.calls.values()))
+        self._send(question, members if question.span is not None or wire.given(envelope.params) else None)
 
     def owner(self, link: Link, members: dict[str, Raw], now: float) -> Session | str:
         """Whose these params of a server's are: by the task that they name, else by what is in flight; or a reason."""
@@ -158,6 +164,8 @@ class Questions:
             and session.can("tasks", "requests", *question.method.split("/"))
         )
         params = self._edited(question, members) if members is not None else b""
+        if question.span is not None:
+            question.span.sent(question.asked, question.started)
         question.line = wire.request(question.asked, question.method, params)
         if session.is_ready and not session.choked:
             self._release(question)
@@ -190,6 +198,8 @@ class Questions:
                 question.link.expect(bytes(members.get("elicitationId", b"")), question.session)
         if "_meta" in members:
             edited["_meta"] = self._edited_meta(question, members)
+        elif question.span is not None:
+            edited["_meta"] = wire.close_object(question.span.mark({}))
         return wire.close_object(edited)
 
     def _edited_meta(self, question: Question, members: dict[str, Raw]) -> bytes:
@@ -204,9 +214,9 @@ class Questions:
         task = self._tasks.held(question.link.server, self._tasks.related(members))
         if task is not None and task.public != task.own:
             meta = with_related(meta, task.public)
-        elif token == b"null":
+        elif token == b"null" and question.span is None:
             return bytes(members["_meta"])
-        return wire.close_object(meta)
+        return wire.close_object(meta if question.span is None else question.span.mark(meta))
 
     # Ends
 
@@ -222,9 +232,10 @@ class Questions:
         link = question.link
         error, result = wire.given(envelope.error), wire.given(envelope.result)
         if error is None and result is None:
-            payload = refusal(INTERNAL_ERROR, "the client answered with neither result nor error")
-            link.send(wire.error(question.id, payload))
+            self._fail(question, INTERNAL_ERROR, "the client answered with neither result nor error")
         elif error is not None:
+            if question.span is not None and answers.is_error(error):
+                question.span.failed(answers.code_of(error), ours=False)
             link.send(wire.error(question.id, error))
         else:
             link.send(wire.result(question.id, self._shown(question, result or Raw(b"{}"))))
@@ -236,8 +247,7 @@ class Questions:
         question = session.questions.get(number) if number is not None else None
         if question is None or question.line:
             return False
-        message = f"the client gave no usable answer: {what}"
-        question.link.send(wire.error(question.id, refusal(INTERNAL_ERROR, message)))
+        self._fail(question, INTERNAL_ERROR, f"the client gave no usable answer: {what}")
         self._end(question, "error", now)
         return True
 
@@ -306,8 +316,7 @@ class Questions:
     def gone(self, session: Session, now: float) -> None:
         """The client is gone, and will not answer."""
         for question in list(session.questions.values()):
-            payload = refusal(SERVER_UNAVAILABLE, "the client is gone")
-            question.link.send(wire.error(question.id, payload))
+            self._fail(question, SERVER_UNAVAILABLE, "the client is gone")
             self._end(question, "error", now)
 
     def expire(self, now: float) -> float:
@@ -319,8 +328,7 @@ class Questions:
                     wake = min(wake, question.deadline)
                     continue
                 target = self._state.targets[question.link.server]
-                text = f"the client did not answer within {target.limits.ask:g} s"
-                question.link.send(wire.error(question.id, refusal(REQUEST_TIMED_OUT, text)))
+                self._fail(question, REQUEST_TIMED_OUT, f"the client did not answer within {target.limits.ask:g} s")
                 self._withdraw(question, {"reason": b'"timed out"'}, now, "timeout")
         return wake
 
@@ -343,9 +351,15 @@ class Questions:
         if not any(other.session is session for other in link.questions.values()):
             # Questions may overlap: the client had all of them before it for the time since the first one came.
             self._calls.extend(link, session, now - link.asking_since.pop(session, now))
-        self._state.emit(
-            QuestionFinished(question.link.server, question.session.label, question.method, outcome, seconds)
-        )
+        trace = question.span.ended("", question.started, now) if question.span is not None else None
+        id = question.id.decode(errors="replace")
+        self._state.emit(QuestionFinished(link.server, session.label, question.method, outcome, seconds, "", id, trace))
+
+    def _fail(self, question: Question, code: int, message: str) -> None:
+        """Answer with an error of ours."""
+        if question.span is not None:
+            question.span.failed(code, ours=True)
+        question.link.send(wire.error(question.id, refusal(code, message)))
 
     def _refuse(self, link: Link, id: bytes, method: str, code: int, message: str) -> None:
         link.send(wire.error(id, refusal(code, message, server=link.server)))

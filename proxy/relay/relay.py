@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
@@ -11,11 +12,12 @@ from .. import wire
 from ..catalogue import Catalogue
 from ..eras.handshake import Offer, offer
 from ..errors import SERVER_UNAVAILABLE, Delivered, refusal
-from ..events import ClientGone, Emit, NotificationsDropped
+from ..events import ClientGone, Emit, Inspector, NotificationsDropped
 from .breaker import Breakers
 from .call import UnderWay
 from .calls import Calls
 from .client_side import ClientSide
+from .figures import Figures, figures
 from .lists import Lists
 from .methods import Methods
 from .peers import Link, Peer, Reply, Session
@@ -26,6 +28,7 @@ from .state import State
 from .subscriptions import Subscriptions
 from .target import ASLEEP, NOT_STARTED, Target
 from .tasks import Tasks
+from .tracing import Tracing
 
 
 class Relay:
@@ -93,11 +96,22 @@ class Relay:
         """Have `listener` called once, when a client first asks for something that a server has to do."""
         self._state.first_use = listener
 
+    def inspect(self, inspector: Inspector | None) -> None:
+        """Have the payload of the calls that come from now on looked at, or not."""
+        self._state.inspector = inspector
+
+    def trace(self, tracing: Tracing | None) -> None:
+        """Give the requests that come from now on their places in traces, or none."""
+        self._state.tracing = tracing
+
     # Clients
 
-    def open_session(self, label: str, most: int | None = None) -> Session:
-        """A client connected; `label` is its session's id in telemetry, `most` how many calls it may have at a time."""
-        session = Session(self._state.dirty, label)
+    def open_session(self, label: str, most: int | None = None, *, front: str = "") -> Session:
+        """A client connected; `label` is its session's id in telemetry, `most` how many calls it may have at a time.
+
+        `front` is the way that it came, one of a few words, for metrics.
+        """
+        session = Session(self._state.dirty, label, front)
         session.most = session.most if most is None else most
         self._state.sessions[session] = None
         self._state.clients_changed()
@@ -352,6 +366,14 @@ class Relay:
             if link.server in counts:
                 counts[link.server] += len(link.calls)
         return list(counts.items())
+
+    def figures(self) -> list[Figures]:
+        """What waits for each server, and how it stands with it."""
+        return figures(self._state)
+
+    def sessions(self) -> Counter[str]:
+        """How many sessions are open, by the way that they came."""
+        return Counter(session.front for session in list(self._state.sessions))
 
     def under_way(self, most: int) -> tuple[int, list[UnderWay]]:
         """How many calls have not ended, and the latest of them, at most so many and the newest first."""

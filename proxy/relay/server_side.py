@@ -153,6 +153,8 @@ class ServerSide:
         link.heard += 1
         call = link.calls.pop(id, None)
         if call is not None:
+            if self._state.has_several:
+                self._state.answered(link, call.session, now)
             self._calls.answered(call, envelope, line, now)
             return
         done = link.asks.pop(id, None)

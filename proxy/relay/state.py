@@ -6,9 +6,15 @@ from collections.abc import Callable
 from typing import Final
 
 from ..catalogue import Catalogue
-from ..events import Emit
+from ..events import Emit, Inspector
 from .peers import Link, Peer, Session
 from .target import Target
+from .tracing import Tracing
+
+AFTERWORDS: Final = 2.0
+"""Seconds for which a server may still speak of a call that it has answered, as one that works on beside it does."""
+_NOBODY: Final = "no client has a call in flight"
+_MOST_ANSWERED: Final = 1000
 
 MOST_IN_ALL: Final = 16384
 """Calls that may run or wait at a time, whatever their servers."""
@@ -23,6 +29,8 @@ class State:
         self.page_size = page_size
         self.name = name
         self.version = version
+        self.inspector: Inspector | None = None
+        self.tracing: Tracing | None = None
         self.instructions = ""
         self.catalogue = Catalogue()
         self.settled: frozenset[str] = frozenset()
@@ -38,6 +46,10 @@ class State:
         """Called when a client first asks for something that a server has to do."""
         self.within: tuple[Peer, int] | None = None
         """The connection and the request of ours on whose stream the server speaks, where the transport can tell."""
+        self.has_several = False
+        """There is more than one client."""
+        self._answered: dict[tuple[Link, Session], float] = {}
+        """When a call of each of several clients was answered last on each link."""
         self._patient_until: float | None = None
 
     def patience(self, kind: str, now: float) -> float | None:
@@ -53,6 +65,7 @@ class State:
 
     def clients_changed(self) -> None:
         """A session began or ended."""
+        self.has_several = len(self.sessions) > 1
         fair = MOST_IN_ALL // max(1, len(self.sessions))
         for session in self.sessions:
             session.share = min(session.most, fair)
@@ -75,16 +88,19 @@ class State:
             if self.within[1] not in link.asks and len(self.sessions) > 1:
                 return "the call on whose stream it came has ended"
         alone = len(self.sessions) == 1
-        if alone and not link.ghosts:
+        if alone and not link.ghosts and not self._answered:
             return next(iter(self.sessions))
         busy = {call.session for call in link.calls.values()}
         if link.ghosts:
             link.ghosts = {id: ghost for id, ghost in link.ghosts.items() if now < ghost.until}
             busy |= {ghost.session for ghost in link.ghosts.values()}
-        if not busy and alone:
+        recent = self._just_answered(link, now) if self._answered else set()
+        if not busy and alone and recent <= self.sessions.keys():
             return next(iter(self.sessions))
+        if busy:
+            busy |= recent  # of whom it may speak as well, late
         if len(busy) != 1:
-            return "no client has a call in flight" if not busy else "several clients have calls in flight"
+            return _NOBODY if not busy else "several clients have calls in flight, or have just had"
         [session] = busy
         return session if session in self.sessions else "the client whose call it was is gone"
 
@@ -93,4 +109,19 @@ class State:
         owner = self.owner(link, now)
         if isinstance(owner, Session):
             return [owner]
-        return [] if link.calls or link.ghosts else list(self.sessions)
+        if owner is not _NOBODY or link.ghosts:
+            return []
+        recent = self._just_answered(link, now) if self._answered else None
+        if not recent:
+            return list(self.sessions)
+        return [session for session in recent if session in self.sessions] if len(recent) == 1 else []
+
+    def answered(self, link: Link, session: Session, now: float) -> None:
+        """A call of one of several clients was answered on this link."""
+        if len(self._answered) >= _MOST_ANSWERED:
+            self._answered = {key: at for key, at in self._answered.items() if now < at + AFTERWORDS}
+        self._answered[link, session] = now
+
+    def _just_answered(self, link: Link, now: float) -> set[Session]:
+        self._answered = {key: at for key, at in self._answered.items() if now < at + AFTERWORDS}
+        return {session for one, session in self._answered if one is link}

@@ -65,6 +65,8 @@ class Target:
         """Calls that wait for it, and their bytes; see `Queues`."""
         self.received = 0
         self.sent = 0
+        self.retries = 0
+        """Calls that were sent to it once more."""
 
     def adopt(self, other: Target) -> None:
         """Its entry in the configuration is another one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import logging
 import socket
@@ -34,6 +35,8 @@ class MetricsServer:
     def __init__(self, httpd: _Server | None) -> None:
         self._httpd = httpd
         self.port: int | None = httpd.server_port if httpd else None
+        self.address: str | None = httpd.address if httpd else None
+        """A URL without a path, where this machine reaches it."""
 
     def __enter__(self) -> MetricsServer:
         return self
@@ -51,20 +54,31 @@ class MetricsServer:
 def serve(settings: MetricsSettings, registry: CollectorRegistry, emit: Emit) -> MetricsServer:
     """Answer any path on the configured host and port with the series.
 
-    Notices say where, warn if other machines can reach it, and tell why there is none: that never ends the proxy.
+    Notices say where, warn if other machines can reach it, and tell why there is none: that never ends the proxy. Where
+    Prometheus is told of the port, any other one will do if it is taken.
     """
     try:
-        httpd = _Server(settings.host, settings.port, make_wsgi_app(registry))
+        httpd = _listening(settings, make_wsgi_app(registry))
     except (OSError, UnicodeError) as error:  # the latter where the host is no name at all
         problem = getattr(error, "strerror", None) or error
         emit(Notice("warning", f"no metrics: can't listen on {settings.host} port {settings.port}: {problem}"))
         return MetricsServer(None)
     host = httpd.server_name
-    emit(Notice("info", f"metrics on http://{f'[{host}]' if ':' in host else host}:{httpd.server_port}/metrics"))
+    shown = f"[{host}]" if ":" in host else host
+    emit(Notice("info", f"metrics on http://{shown}:{httpd.server_port}/metrics"))
     if not ipaddress.ip_address(host).is_loopback:
         emit(Notice("warning", f"metrics on {host} have no authentication: whoever reaches this machine can read them"))
     httpd.start()
     return MetricsServer(httpd)
+
+
+def _listening(settings: MetricsSettings, app: WSGIApplication) -> _Server:
+    try:
+        return _Server(settings.host, settings.port, app)
+    except OSError as problem:
+        if problem.errno != errno.EADDRINUSE or not settings.discovery:
+            raise
+        return _Server(settings.host, 0, app)
 
 
 class _Handler(WSGIRequestHandler):
@@ -95,6 +109,14 @@ class _Server(ThreadingMixIn, WSGIServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
+
+    @property
+    def address(self) -> str:
+        """A URL without a path."""
+        host = self.server_name
+        if ipaddress.ip_address(host).is_unspecified:  # which is every address, but none to ask
+            host = "::1" if ":" in host else "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
         _log.debug("a scraper went away", exc_info=True)

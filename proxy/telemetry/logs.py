@@ -1,4 +1,6 @@
-"""Events -> log lines: one for each call, start, list change and line that a server prints. Never arguments or results.
+"""Events -> log lines: one for each call, start, list change and line that a server prints.
+
+Of arguments and results a line has what an `Inspector` noted, which by default is nothing.
 
 Made with structlog, encoded by msgspec, and written by a LogSink, which this module also exports.
 """
@@ -10,8 +12,8 @@ import re
 import sys
 import time
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -33,6 +35,7 @@ from ..events import (
 )
 from .redact import Redactor
 from .sink import LogSink, open_sink
+from .timestamp import timestamp
 
 _RICH: Final = ("rich", "rich.console", "rich.pretty", "rich.traceback")
 
@@ -97,6 +100,8 @@ class LogObserver:
         self._logger = logger
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
+        self.left_out: Counter[str] = Counter()
+        """Lines of each server that were printed too fast to be logged, all since the start."""
         self._owing: set[str] = set()
         """Servers of which lines were left out that no line has told of yet."""
         self._reasons: dict[str, str] = {}
@@ -119,7 +124,7 @@ class LogObserver:
                 ms=round(event.seconds * 1000, 3),
                 bytes_in=event.bytes_in,
                 bytes_out=event.bytes_out,
-                **(_told({"name": event.name, "reason": event.reason}) if event.outcome != "ok" else {}),
+                **(_more(event) if event.outcome != "ok" or event.noted or event.trace or event.waited else {}),
             )
         elif self._logger.is_enabled_for(_NUMBERS[level := self._level(event)]) and (
             type(event) is not ServerOutput or self._allows(event.server, at)
@@ -149,6 +154,14 @@ class LogObserver:
 
     def _write(self, event: Event, level: LogLevel, at: float) -> None:
         fields = msgspec.structs.asdict(event)
+        if (trace := fields.pop("trace", None)) is not None:
+            fields["trace_id"] = trace.trace_id
+        if isinstance(event, RequestFinished):
+            del fields["noted"]
+            if event.outcome == "ok":
+                del fields["delivered"]
+            if event.waited is not None:
+                fields["waited_ms"] = round(fields.pop("waited") * 1000, 3)
         if "seconds" in fields:
             fields["ms"] = round(fields.pop("seconds") * 1000, 3)
         if fields.get("delay") is not None:
@@ -167,6 +180,7 @@ class LogObserver:
         if bucket.take(now):
             return True
         self._owing.add(server)
+        self.left_out[server] += 1
         return False
 
     def _settle(self, at: float, *, last: bool = False) -> None:
@@ -219,7 +233,7 @@ def build_logs(
     redact = redactor or Redactor()
     render = _to_json if settings.format == "json" else _console(colours=sink.is_terminal)
     sink.describe_dropped = lambda lines: render(
-        {"time": _timestamp(time.time()), "level": "warning", "event": "log_lines_dropped", "lines": lines}
+        {"time": timestamp(time.time()), "level": "warning", "event": "log_lines_dropped", "lines": lines}
     )
 
     def finish(_: object, level: str, fields: Fields) -> bytes:
@@ -227,9 +241,15 @@ def build_logs(
         for key, value in fields.items():
             if type(value) is str:
                 fields[key] = redact(value)
-        fields["time"] = _timestamp(fields["time"])
+            elif type(value) is dict:
+                fields[key] = {redact(name): number for name, number in value.items()}
+        fields["time"] = timestamp(fields["time"])
         fields["level"] = level
         return render(fields)
+
+    sink.describe_problem = lambda reason: render(
+        {"time": timestamp(time.time()), "level": "warning", "event": "log_not_rotated", "reason": redact(reason)}
+    )
 
     logger = structlog.wrap_logger(
         _Lines(sink),
@@ -283,6 +303,25 @@ def _told(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None and value != ""}
 
 
+def _more(call: CallFinished) -> dict[str, Any]:
+    """What a call's line has only where it failed, waited or is traced, or where its payload was looked at."""
+    fields: dict[str, Any] = {}
+    if call.outcome != "ok":
+        fields = _told({"name": call.name, "reason": call.reason, "delivered": call.delivered})
+    if call.waited is not None:
+        fields["waited_ms"] = round(call.waited * 1000, 3)
+    if call.trace is not None:
+        fields["trace_id"] = call.trace.trace_id
+    if (noted := call.noted) is not None:
+        if noted.sizes is not None:
+            fields["argument_bytes"] = noted.sizes
+        if noted.arguments:
+            fields["arguments"] = noted.arguments
+        if noted.result:
+            fields["result"] = noted.result
+    return fields
+
+
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
@@ -290,17 +329,6 @@ def _snake_case(name: str) -> str:
 # -- rendering
 
 _encode: Final = msgspec.json.Encoder().encode
-
-
-def _timestamp(at: float) -> str:
-    """ISO 8601, UTC, milliseconds."""
-    seconds, milliseconds = divmod(int(at * 1000), 1000)
-    return f"{_second(seconds)}.{milliseconds:03d}Z"
-
-
-@lru_cache(maxsize=8)
-def _second(at: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
 def _to_json(fields: Fields) -> bytes:

@@ -1,43 +1,40 @@
-"""Events -> Prometheus series, in a registry of their own.
+"""Events -> Prometheus series, in a registry of their own; `docs/metrics.md` has a table of all.
 
-What would cost time on each call (bytes, calls in flight) is asked of its owner when somebody scrapes.
+What would cost time on each call (bytes, calls in flight) is asked of its owner when somebody looks: see `pulled`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import platform
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from .. import __version__
 from ..events import (
     CallFinished,
     CatalogueChanged,
     Event,
+    ListingRecalled,
+    ListingRefreshed,
     NotificationsDropped,
     QuestionFinished,
     RequestFinished,
+    ServerOutput,
     ServerStartFinished,
     ServerStateChanged,
 )
-from .endpoint import MetricsServer, serve
+from .pulled import Pulled, Sources
 from .redact import Redactor
 
-if TYPE_CHECKING:
-    from ..config.models import MetricsSettings
-    from ..events import Emit
-
-
-_T = TypeVar("_T")
-Traffic = Callable[[], Iterable[tuple[str, int, int]]]
-InFlight = Callable[[], Iterable[tuple[str, int]]]
-
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+STARTS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)
+LAGS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SIZES: Final = tuple(4**power for power in range(4, 14))
+"""Bytes: 256 B to 64 MiB, the longest line that there is."""
+BYTES_OF_A_TOKEN: Final = 4
+"""What most tokenizers come to in English text and JSON; an estimate, and no more."""
 MOST_TOOLS: Final = 200
 """Of one server; the calls of the tools beyond share the label "other"."""
 OTHER: Final = "other"
@@ -52,96 +49,106 @@ NOTIFICATIONS: Final = frozenset(
     f"notifications/{name}" for name in ("message", "progress", "resources/updated", "tasks/status")
 )
 """Those that are counted by name; what a peer invents is one of the others."""
+STATES: Final = ("idle", "starting", "ready", "backoff", "failed", "stopped")
+CAUSES: Final = ("lost", "hung", "start_failed", "unreachable", "hopeless", "stopped")
+"""Why a server that is started had ended."""
+
+_Inc = Callable[[], None]
+_Observe = Callable[[float], None]
 
 
 class Metrics:
     """Takes events and counts them in a registry of its own.
 
-    `traffic` yields (server, bytes received, bytes sent), counted over all restarts; `in_flight` yields (server,
-    calls). Both are called in the thread that answers a scrape. `redactor` sees every label; without one, none is a
-    secret. A series keeps the labels that it was first shown with, since those have been scraped: a secret that is
-    learned later is hidden in new series alone.
+    `sources` are asked in the thread of whoever looks. `redactor` sees every label; without one, none is a secret. A
+    series keeps the labels that it was first shown with, since those have been scraped: a secret that is learned later
+    is hidden in new series alone.
     """
 
-    def __init__(
-        self,
-        *,
-        traffic: Traffic | None = None,
-        in_flight: InFlight | None = None,
-        redactor: Redactor | None = None,
-    ) -> None:
+    def __init__(self, sources: Sources | None = None, redactor: Redactor | None = None) -> None:
         # Otherwise each series has a second one beside it, `..._created`, with a time that nobody reads.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._label = redactor or Redactor()
-        self._bound: dict[tuple[str, str, str], tuple[Callable[[], None], Callable[[float], None]]] = {}
+        self._bound: dict[tuple[str, str, str], tuple[_Inc, _Observe, _Observe | None, _Observe | None]] = {}
         self._tools: dict[str, set[str]] = {}
-        calls = ["server", "tool"]
-        self._calls = Counter(
-            "mcp_manifold_calls", "Tool calls that ended.", [*calls, "outcome"], registry=self.registry
-        )
-        self._durations = Histogram(
-            "mcp_manifold_call_duration_seconds",
-            "Time from a call's arrival to its answer.",
-            calls,
-            buckets=BUCKETS,
+        self._servers: dict[str, _Server] = {}
+        self._pulled = Pulled(sources or Sources(), self._label)
+        self._make_series_of_calls()
+        self._make_series_of_servers()
+        self.observe_lag: _Observe = Histogram(
+            "mcp_manifold_event_loop_lag_seconds",
+            "How much too late a timer fired, looked at once a second.",
+            buckets=LAGS,
             registry=self.registry,
-        )
-        self._up = Gauge("mcp_manifold_server_up", "1 while the server is ready.", ["server"], registry=self.registry)
-        self._requests = Counter(
-            "mcp_manifold_requests",
-            "Requests other than tool calls that were passed on and ended.",
-            ["server", "method", "outcome"],
-            registry=self.registry,
-        )
-        self._questions = Counter(
-            "mcp_manifold_questions",
-            "Requests of servers to clients that ended or were refused.",
-            ["server", "method", "outcome"],
-            registry=self.registry,
-        )
-        self._starts = Counter(
-            "mcp_manifold_server_starts", "Starts of a server.", ["server", "outcome"], registry=self.registry
-        )
-        self._dropped = Counter(
-            "mcp_manifold_notifications_dropped",
-            "Notifications that a client did not read in time.",
-            ["method"],
-            registry=self.registry,
-        )
-        self._listed = Gauge(
-            "mcp_manifold_catalogue_tools", "Tools of a server that clients see.", ["server"], registry=self.registry
-        )
+        ).observe
         Info("mcp_manifold_build", "What runs here.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        self.registry.register(_Pulled(self._label, traffic, in_flight))
+        self.registry.register(self._pulled)
+        self._others: dict[type[Event], Callable[[Any], None]] = {
+            RequestFinished: self._request,
+            QuestionFinished: self._question,
+            NotificationsDropped: self._drop,
+            ServerOutput: self._output,
+            ServerStateChanged: self._move,
+            ServerStartFinished: self._start,
+            CatalogueChanged: self._list,
+            ListingRecalled: self._recall,
+            ListingRefreshed: self._refresh,
+        }
 
     def __call__(self, event: Event, at: float | None = None) -> None:
         """Count one event; `at` is taken and ignored, since series carry no time of their own."""
         if type(event) is CallFinished:
             key = (event.server, event.tool, event.outcome)
-            count, observe = self._bound.get(key) or self._bind(key)
+            count, observe, size, tokens = self._bound.get(key) or self._bind(key)
             count()
             observe(event.seconds)
-        elif isinstance(event, RequestFinished):
-            self._requests.labels(self._label(event.server), _method(event.method), event.outcome).inc()
-        elif isinstance(event, QuestionFinished):
-            self._questions.labels(self._label(event.server), _method(event.method), event.outcome).inc()
-        elif isinstance(event, ServerStateChanged):
-            self._up.labels(self._label(event.server)).set(event.new == "ready")
-        elif isinstance(event, ServerStartFinished):
-            self._starts.labels(self._label(event.server), event.outcome).inc()
-        elif isinstance(event, NotificationsDropped):
-            self._dropped.labels(event.method if event.method in NOTIFICATIONS else OTHER).inc(event.number)
-        elif isinstance(event, CatalogueChanged) and event.kind == "tools":
+            if size is not None and tokens is not None:
+                size(event.bytes_out)
+                tokens(event.bytes_out / BYTES_OF_A_TOKEN)
+            if event.waited is not None:
+                self._of(event.server).waited(event.waited)
+        elif (take := self._others.get(type(event))) is not None:
+            take(event)
+
+    def _request(self, event: RequestFinished) -> None:
+        self._requests.labels(self._label(event.server), _method(event.method), event.outcome).inc()
+        if event.waited is not None:
+            self._of(event.server).waited(event.waited)
+
+    def _question(self, event: QuestionFinished) -> None:
+        self._questions.labels(self._label(event.server), _method(event.method), event.outcome).inc()
+
+    def _drop(self, event: NotificationsDropped) -> None:
+        self._dropped.labels(event.method if event.method in NOTIFICATIONS else OTHER).inc(event.number)
+
+    def _output(self, event: ServerOutput) -> None:
+        server = self._of(event.server)
+        (server.printed if event.stream == "stderr" else server.misparsed)()
+
+    def _move(self, event: ServerStateChanged) -> None:
+        self._of(event.server).moved(event)
+
+    def _list(self, event: CatalogueChanged) -> None:
+        if event.kind == "tools":
             self._listed.labels(self._label(event.server)).set(event.entries)
 
-    def serve(self, settings: MetricsSettings, emit: Emit) -> MetricsServer:
-        """Let them be scraped; see `endpoint.serve`."""
-        return serve(settings, self.registry, emit)
+    def _recall(self, event: ListingRecalled) -> None:
+        self._lookups.labels(self._label(event.server), event.outcome).inc()
 
-    def _bind(self, key: tuple[str, str, str]) -> tuple[Callable[[], None], Callable[[float], None]]:
+    def _refresh(self, event: ListingRefreshed) -> None:
+        self._refreshes.labels(self._label(event.server), event.outcome).inc()
+
+    def _start(self, event: ServerStartFinished) -> None:
+        server = self._label(event.server)
+        self._starts.labels(server, event.outcome).inc()
+        if event.outcome == "ok":
+            self._start_durations.labels(server).observe(event.seconds)
+            self._pulled.infos[event.server] = event.version, event.protocol
+
+    def _bind(self, key: tuple[str, str, str]) -> tuple[_Inc, _Observe, _Observe | None, _Observe | None]:
         server, tool, outcome = key
         tools = self._tools.setdefault(server, set())
         crowded = tool not in tools and len(tools) >= MOST_TOOLS
@@ -150,47 +157,101 @@ class Metrics:
         else:
             tools.add(tool)
         labels = self._label(server), self._label(tool)
-        bound = self._calls.labels(*labels, outcome).inc, self._durations.labels(*labels).observe
+        has_result = outcome in ("ok", "tool_error")
+        bound = (
+            self._calls.labels(*labels, outcome).inc,
+            self._durations.labels(*labels).observe,
+            self._sizes.labels(labels[0]).observe if has_result else None,
+            self._tokens.labels(*labels).inc if has_result else None,
+        )
         if not crowded:  # a server that invents names would fill this table too
             self._bound[key] = bound
         return bound
 
+    def _of(self, server: str) -> _Server:
+        found = self._servers.get(server)
+        if found is None:
+            found = self._servers[server] = _Server(self._label(server), self)
+        return found
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"mcp_manifold_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"mcp_manifold_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"mcp_manifold_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+    def _make_series_of_calls(self) -> None:
+        self._calls = self._counter("calls", "Tool calls that ended.", "server", "tool", "outcome")
+        self._durations = self._histogram(
+            "call_duration_seconds", "Time from a call's arrival to its answer.", BUCKETS, "server", "tool"
+        )
+        self._sizes = self._histogram("result_size_bytes", "Size of the results of tool calls.", SIZES, "server")
+        self._tokens = self._counter(
+            "result_tokens", "Estimate of the tokens in the results of tool calls: bytes / 4.", "server", "tool"
+        )
+        self._waits = self._histogram(
+            "queue_wait_seconds", "Time that requests waited for their server, if they had to.", BUCKETS, "server"
+        )
+        self._requests = self._counter(
+            "requests", "Requests other than tool calls that were passed on and ended.", "server", "method", "outcome"
+        )
+        self._questions = self._counter(
+            "questions", "Requests of servers to clients that ended or were refused.", "server", "method", "outcome"
+        )
+        self._dropped = self._counter(
+            "notifications_dropped", "Notifications that a client did not read in time.", "method"
+        )
+
+    def _make_series_of_servers(self) -> None:
+        self._up = self._gauge("server_up", "1 while the server is ready.", "server")
+        self._state = self._gauge("server_state", "1 for the state that the server is in.", "server", "state")
+        self._starts = self._counter("server_starts", "Starts of a server.", "server", "outcome")
+        self._start_durations = self._histogram(
+            "server_start_duration_seconds", "Time from a start to the list of tools.", STARTS, "server"
+        )
+        self._restarts = self._counter(
+            "server_restarts", "Starts of a server that had ended, by why it had.", "server", "reason"
+        )
+        self._listed = self._gauge("catalogue_tools", "Tools of a server that clients see.", "server")
+        self._printed = self._counter("server_stderr_lines", "Lines that a server printed on stderr.", "server")
+        self._misparsed = self._counter("parse_errors", "What a server sent that is no message.", "server")
+        self._lookups = self._counter(
+            "cache_lookups", "Lists of a server that a client needed and that may have been known.", "server", "outcome"
+        )
+        self._refreshes = self._counter(
+            "cache_refreshes", "Lists that had become old and were read again.", "server", "outcome"
+        )
+
+
+class _Server:
+    """The series of one server that are there, at 0, from when it is first heard of: nothing before may be missed."""
+
+    def __init__(self, label: str, of: Metrics) -> None:
+        self.waited: _Observe = of._waits.labels(label).observe
+        self.printed: _Inc = of._printed.labels(label).inc
+        self.misparsed: _Inc = of._misparsed.labels(label).inc
+        self._up = of._up.labels(label)
+        self._states = {state: of._state.labels(label, state) for state in STATES}
+        self._restarts = {cause: of._restarts.labels(label, cause) for cause in CAUSES}
+        self._ended = ""
+        for outcome in ("ok", "failed"):
+            of._starts.labels(label, outcome)
+
+    def moved(self, event: ServerStateChanged) -> None:
+        """It is in another state."""
+        self._up.set(event.new == "ready")
+        for name, gauge in self._states.items():
+            gauge.set(name == event.new)
+        if event.new == "starting":
+            if self._ended in self._restarts:
+                self._restarts[self._ended].inc()
+            self._ended = ""
+        elif event.new != "ready":
+            self._ended = event.cause
+
 
 def _method(name: str) -> str:
     return name if name in METHODS else OTHER
-
-
-class _Pulled(Collector):
-    """The series whose values somebody else keeps."""
-
-    def __init__(self, label: Redactor, traffic: Traffic | None, in_flight: InFlight | None) -> None:
-        self._label = label
-        self._traffic = traffic
-        self._in_flight = in_flight
-
-    def collect(self) -> Iterator[Metric]:
-        if self._traffic is not None:
-            size = CounterMetricFamily(
-                "mcp_manifold_bytes", "Bytes to and from a server.", labels=["server", "direction"]
-            )
-            for server, received, sent in _snapshot(self._traffic):
-                size.add_metric([self._label(server), "received"], received)
-                size.add_metric([self._label(server), "sent"], sent)
-            yield size
-        if self._in_flight is not None:
-            running = GaugeMetricFamily("mcp_manifold_calls_in_flight", "Calls not answered yet.", labels=["server"])
-            for server, calls in _snapshot(self._in_flight):
-                running.add_metric([self._label(server)], calls)
-            yield running
-
-    def describe(self) -> Iterator[Metric]:
-        """Asked at registration for names; the sources may not be there yet."""
-        return iter(())
-
-
-def _snapshot(source: Callable[[], Iterable[_T]]) -> list[_T]:
-    for _ in range(5):
-        # The owner changes its tables in another thread.
-        with contextlib.suppress(RuntimeError):
-            return list(source())
-    return []

@@ -8,9 +8,6 @@ processes share. So a line is gathered here and written in small pieces, each on
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
-import operator
 import os
 import select
 import stat
@@ -24,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from ..events import Notice
+from .rotation import LogFile
 
 if TYPE_CHECKING:
     from ..config.models import LogSettings
@@ -38,14 +36,17 @@ PIPE_BUF: Final[int] = getattr(select, "PIPE_BUF", 512)
 LIMIT: Final = 1024 * 1024
 """Bytes kept for a reader that does not read; what comes on top is dropped and counted."""
 SLOWEST_RETRY: Final = 1.0
-# The last for a FIFO that nobody reads: our own open file, so the flag disturbs nobody. Windows lacks some of them.
-_FLAGS: Final = ("O_WRONLY", "O_APPEND", "O_CREAT", "O_CLOEXEC", "O_NOCTTY", "O_NONBLOCK")
-FILE_FLAGS: Final[int] = functools.reduce(operator.or_, (getattr(os, name, 0) for name in _FLAGS))
+_LINE_FEED: Final = 0x0A
 
 
 def dropped_line(lines: int) -> bytes:
     """The line that tells what is missing, where nobody gave a better one."""
     return msgspec.json.encode({"level": "warning", "event": "log_lines_dropped", "lines": lines}) + b"\n"
+
+
+def problem_line(reason: str) -> bytes:
+    """The line that tells why the file grows beyond its bounds, likewise."""
+    return msgspec.json.encode({"level": "warning", "event": "log_not_rotated", "reason": reason}) + b"\n"
 
 
 class LogSink:
@@ -54,31 +55,46 @@ class LogSink:
     On an event loop, lines are gathered for a moment; without one they are written before `write` returns.
 
     `target` is a file's path, an open descriptor that stays its owner's, or None for stderr (closed or not). A file is
-    appended to and made (0600) with its folder (0700) if need be; OSError if that can't be done.
+    appended to, and others may write to it, move it and remove it meanwhile; for the rest, `most` and `keep`, see
+    `LogFile`. OSError if it can't be opened.
     """
 
-    def __init__(self, target: Path | int | None = None) -> None:
+    def __init__(self, target: Path | int | None = None, *, most: int = 0, keep: int = 3) -> None:
         self.describe_dropped: Callable[[int], bytes] = dropped_line
         """Makes the line that says how many were left out."""
+        self.describe_problem: Callable[[str], bytes] = problem_line
+        """Makes the line that says why the file could not be moved aside."""
+        self.failed: Callable[[OSError], None] = lambda problem: None
+        """Called when lines could not be written and are lost."""
         self.before_close: Callable[[], None] = lambda: None
         """Called when the sink is about to close, for lines that somebody still owes."""
         self.dropped = 0
         """Lines left out since the last line that said so."""
-        self._path = target if isinstance(target, Path) else None
-        self._fd = fd = _open(target) if isinstance(target, Path) else target if target is not None else _stderr()
+        self._file = LogFile(target, most, keep) if isinstance(target, Path) else None
+        self._fd = -1
         self._lock = threading.RLock()  # re-entrant: a warning or a signal may log in the middle of a write
         self._lines: list[bytes] = []
         self._size = 0
         self._rest = memoryview(b"")
+        self._told: dict[bytes, int] = {}
+        """Lines under way that tell of lines left out, and of how many."""
+        self._torn = False
+        """The last line in the file is half of one that was lost."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._retry = INTERVAL
         self._writing = False
-        self._patient = _may_block(fd)
-        self._ready = _Ready(fd)
+        self._adopt(self._file.fd if self._file else target if isinstance(target, int) else _stderr())
+
+    def _adopt(self, fd: int) -> None:
+        if fd != self._fd:
+            self._fd = fd
+            self._patient = _may_block(fd)
+            self._ready = _Ready(fd)
 
     def __repr__(self) -> str:
-        return f"<LogSink {self._path or f'fd {self._fd}'} waiting={self._size} dropped={self.dropped}>"
+        target = self._file.path if self._file is not None else f"fd {self._fd}"
+        return f"<LogSink {target} waiting={self._size} dropped={self.dropped}>"
 
     @property
     def is_terminal(self) -> bool:
@@ -93,8 +109,7 @@ class LogSink:
             else:
                 if self.dropped:
                     self._tell_dropped()
-                self._lines.append(line)
-                self._size += len(line)
+                self._put(line)
             if self._timer is not None and self._size < AT_ONCE and self._on_loop():
                 return
             self._later_or_now()
@@ -110,18 +125,6 @@ class LogSink:
             finally:
                 self._writing = False
 
-    def reopen(self) -> None:
-        """Open the file anew, for one that was moved away; if that fails, the old one stays. No-op for stderr."""
-        if self._path is None:
-            return
-        with self._lock, contextlib.suppress(OSError):
-            fresh = _open(self._path)
-            self.flush()
-            os.close(self._fd)
-            self._fd = fresh
-            self._patient = _may_block(fresh)
-            self._ready = _Ready(fresh)
-
     def close(self, patience: float = 0.1) -> None:
         """Write the rest, for at most `patience` seconds if the reader is slow. Later lines go nowhere."""
         with self._lock:
@@ -134,8 +137,8 @@ class LogSink:
             while self._waits() and (left := until - time.monotonic()) > 0:
                 self._ready.wait(left)
                 self.flush()
-            if self._path is not None:
-                os.close(self._fd)
+            if self._file is not None:
+                self._file.close()
             self._fd = -1
 
     # -- when
@@ -183,7 +186,11 @@ class LogSink:
 
     def _tell_dropped(self) -> None:
         line = self.describe_dropped(self.dropped)
+        self._told[line.rstrip(b"\n")] = self.dropped
         self.dropped = 0
+        self._put(line)
+
+    def _put(self, line: bytes) -> None:
         self._lines.append(line)
         self._size += len(line)
 
@@ -193,19 +200,35 @@ class LogSink:
                 if self.dropped and not self._lines:
                     self._tell_dropped()
                 if not self._lines:
+                    self._told.clear()
                     return
-                self._rest = memoryview(b"".join(self._lines))
-                self._lines.clear()
+                self._begin()
             try:
                 written = self._write_some()
-            except OSError:
+            except OSError as problem:
                 # A reader that went away, a full disk: these lines are lost, and the next may fare better.
                 self._lose_rest()
+                self.failed(problem)
                 return
             if written == 0:
                 return
+            self._torn = self._rest[written - 1] != _LINE_FEED
             self._rest = self._rest[written:]
             self._size -= written
+
+    def _begin(self) -> None:
+        """Take all lines for the next write; between lines is when the file may become another one."""
+        if self._file is not None:
+            self._file.prepare(self._size)
+            self._adopt(self._file.fd)
+            if self._file.problem:
+                problem, self._file.problem = self._file.problem, ""
+                self._put(self.describe_problem(problem))
+        if self._torn:
+            self._lines.insert(0, b"\n")
+            self._size += 1
+        self._rest = memoryview(b"".join(self._lines))
+        self._lines.clear()
 
     def _write_some(self) -> int:
         """How much of the rest was written; 0 if it would have to wait."""
@@ -222,7 +245,9 @@ class LogSink:
     def _lose_rest(self) -> None:
         lost = bytes(self._rest)
         self._size -= len(lost)
-        self.dropped += lost.count(b"\n")
+        # A line that told of lines before it is none that anybody misses, but those are still to be told of.
+        self.dropped += sum(self._told.get(line, 1) for line in lost.split(b"\n") if line)
+        self._told.clear()
         self._rest = memoryview(b"")
 
 
@@ -245,7 +270,7 @@ class _Ready:
 def open_sink(settings: LogSettings, emit: Emit) -> LogSink:
     """The sink that the settings name; stderr with a warning where the file can't be opened."""
     try:
-        return LogSink(settings.file)
+        return LogSink(settings.file, most=settings.max_bytes, keep=settings.keep)
     except OSError as error:
         emit(Notice("warning", f"log file {settings.file}: {error.strerror or error}; logging to stderr instead"))
         return LogSink()
@@ -263,11 +288,3 @@ def _stderr() -> int:
     except OSError:
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     return STDERR
-
-
-def _open(path: Path) -> int:
-    missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-    for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(0o700)
-    return os.open(path, FILE_FLAGS, 0o600)

@@ -52,10 +52,11 @@ class Channel(Protocol):
     """An open connection to a server.
 
     `choked` is set by who writes: told True when the server does not read and enough waits for it, False when it does
-    again.
+    again. `pid` is that of the server's process, None where it is not ours.
     """
 
     choked: Callable[[bool], None]
+    pid: int | None
 
     def write(self, data: Buffer) -> None:
         """Send whole lines. Never blocks and never raises; after the end it does nothing."""

@@ -61,8 +61,10 @@ async def open_http(
             yield channel
         finally:
             channel.close()
-            with anyio.CancelScope(shield=True), anyio.move_on_after(graces.quiet):
-                await channel.gone.wait()
+            if channel.has_session:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(graces.quiet):
+                    await channel.gone.wait()
+            channel.scope.cancel()
             tasks.cancel_scope.cancel()
 
 
@@ -74,6 +76,7 @@ class HttpChannel:
         self._intake = intake
         self._tasks = tasks
         self.choked: Callable[[bool], None] = nobody
+        self.pid: int | None = None
         self._closed = False
         self._end = End()
         self._protocol: str | None = None
@@ -82,6 +85,13 @@ class HttpChannel:
         self.payloads = Payloads()
         self.payloads.beside = intake.data
         self.gone = anyio.Event()
+        # Whoever leaves is mostly cancelled, and the session still has to be ended.
+        self.scope = anyio.CancelScope(shield=True)
+
+    @property
+    def has_session(self) -> bool:
+        """Whether there may be one to end."""
+        return self._protocol is not None
 
     def write(self, data: Buffer) -> None:
         """Queue whole lines; a server that takes none of them is given up at MOST_BUFFERED bytes."""
@@ -130,7 +140,11 @@ class HttpChannel:
             self.choked(True)  # what is sent from now on would be lost
 
     async def run(self, url: str, headers: dict[str, str], sse: bool) -> None:
-        """Hold the connection until the queue is closed or it fails."""
+        """Hold the connection until the queue is closed or it fails, or `scope` is cancelled: nothing else ends it."""
+        with self.scope:
+            await self._run(url, headers, sse)
+
+    async def _run(self, url: str, headers: dict[str, str], sse: bool) -> None:
         try:
             with self._queued:
                 if (problem := _url_problem(url)) is not None:

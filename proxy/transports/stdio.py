@@ -61,6 +61,7 @@ async def open_stdio(
         raise mistakes.start_problem(server, command[0], env, cwd, refused) from refused
     try:
         keeper.watch(launched.pid)
+        child.pid = launched.pid
         child.mute = launched.mute
         intake.throttle = launched.pause
         child.connected(await launched.connect())
@@ -84,6 +85,7 @@ class Child:
         self._intake = intake
         self._output = output
         self.choked: Callable[[bool], None] = nobody
+        self.pid: int | None = None
         self._stderr = _Lines(output)
         self._end = End()
         self._closing = False

@@ -21,9 +21,11 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 _JSON: Final = (b"content-type", b"application/json")
+_NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+_NO_STORE: Final = (b"cache-control", b"no-store")
 _EVENTS: Final = (
     (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-store"),
+    _NO_STORE,
     (b"x-accel-buffering", b"no"),
 )
 
@@ -126,8 +128,9 @@ class Reply:
         await self._send({"type": "http.response.body", "body": body})
 
     async def json(self, status: int, body: bytes, *head: Header) -> None:
-        """A whole answer of JSON."""
-        await self.whole(status, body, _JSON, *head)
+        """A whole answer of JSON, which no browser keeps or takes for something else, unless `head` says so."""
+        is_kept = any(name == b"cache-control" for name, _ in head)
+        await self.whole(status, body, _JSON, _NOSNIFF, *head, *(() if is_kept else (_NO_STORE,)))
 
     async def empty(self, status: int, *head: Header) -> None:
         """An answer without content."""

@@ -12,6 +12,8 @@ import enum
 import functools
 import re
 import sys
+from collections import deque
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final
 
@@ -20,6 +22,15 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 LONGEST_HEAD: Final = 64 * 1024
 """Bytes of a head, or of anything else that is not body."""
+
+SLICE: Final = 16 * 1024
+"""Bytes that are parsed in one turn of the loop: thousands of small messages fit into one read, and others wait."""
+
+MOST_FIELDS: Final = 200
+"""Fields of a head."""
+
+_MOST_FRAMES: Final = 1024
+"""Frames of one WebSocket message."""
 
 MOST_PIPELINED: Final = 32
 """Requests that wait behind one that is being answered."""
@@ -74,6 +85,43 @@ class _Unread:
         return now - self._since > SILENT_FOR
 
 
+class _InTurns:
+    """Hands what was read to `take` a slice at a time, and others their turns between; meanwhile nothing more is read.
+
+    `may_read` tells whether nobody else wants reading to stand still.
+    """
+
+    def __init__(
+        self, take: Callable[[bytes], None], may_read: Callable[[], bool], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._take = take
+        self._may_read = may_read
+        self._loop = loop
+        self._slices: deque[bytes] = deque()
+        self.transport: asyncio.Transport | None = None
+
+    def data(self, data: bytes) -> None:
+        """More was read."""
+        if not self._slices and len(data) <= SLICE:
+            self._take(data)
+            return
+        is_waiting = bool(self._slices)
+        self._slices.extend(data[start : start + SLICE] for start in range(0, len(data), SLICE))
+        if self.transport is not None and not is_waiting:
+            self.transport.pause_reading()
+            self._next()
+
+    def _next(self) -> None:
+        if self.transport is None or self.transport.is_closing():
+            self._slices.clear()
+            return
+        self._take(self._slices.popleft())
+        if self._slices:
+            self._loop.call_soon(self._next)
+        elif self._may_read() and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+
 class HttpConnection(HttpToolsProtocol):
     """A connection that speaks HTTP."""
 
@@ -85,6 +133,10 @@ class HttpConnection(HttpToolsProtocol):
         self._apart = 0
         """Bytes since the last that were body, or began a message."""
         self._answering: RequestResponseCycle | None = None
+        self._fields = 0
+        self._ignored = 0
+        """Bytes of a body that came after the answer was out."""
+        self._turns = _InTurns(self._take, lambda: not self.flow.read_paused, self.loop)
 
     @property
     def is_answering(self) -> bool:
@@ -106,6 +158,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._turns.transport = transport
         if len(self.connections) > most_connections():
             waiting = [one for one in self.connections if isinstance(one, HttpConnection) and not one.is_answering]
             oldest = min(waiting, key=attrgetter("since"))
@@ -120,18 +173,27 @@ class HttpConnection(HttpToolsProtocol):
             self._answering.message_event.set()
 
     def data_received(self, data: bytes) -> None:
+        self._turns.data(data)
+
+    def _take(self, data: bytes) -> None:
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return  # it became a WebSocket, whose client has to wait for our word
         self._apart += len(data)
         if self._expects is not _Expects.BODY and b"h2c" in data:
             data = _without_h2c(data)
         super().data_received(data)
-        if self._apart > LONGEST_HEAD or len(self.pipeline) > MOST_PIPELINED:
+        is_ignored = self._expects is _Expects.BODY and self.cycle.response_complete
+        self._ignored = self._ignored + len(data) if is_ignored else 0
+        too_much = max(self._apart, self._ignored) > LONGEST_HEAD or self._fields > MOST_FIELDS
+        if too_much or len(self.pipeline) > MOST_PIPELINED:
             self.transport.abort()
 
     def on_message_begin(self) -> None:
-        self._expects, self._since, self._apart = _Expects.HEAD, self.loop.time(), 0
+        self._expects, self._since, self._apart, self._fields = _Expects.HEAD, self.loop.time(), 0, 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
         if self._expects is _Expects.HEAD:  # and not a field behind the body, which would be taken for one of the head
             super().on_header(name, value)
 
@@ -175,12 +237,26 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._unread = _Unread()
+        self._turns = _InTurns(self._take, lambda: not self.read_paused, self.loop)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._turns.transport = self.transport
+
+    def handle_cont(self, event: Any) -> None:
+        if len(self.frames) >= _MOST_FRAMES:
+            self.transport.abort()
+        elif event.data or event.fin:
+            super().handle_cont(event)
 
     def is_stalled(self, now: float) -> bool:
         """Whether the client does not read."""
         return self._unread.is_stuck(self.transport, now)
 
     def data_received(self, data: bytes) -> None:
+        self._turns.data(data)
+
+    def _take(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:  # a head that is none, or endless
             self.transport.write(_BAD_REQUEST)

@@ -7,11 +7,12 @@ The Host and Origin headers are checked against lists, since a page on the web c
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import msgspec
 
+from ..events import Emit, Notice
 from .token import is_token
 
 OPEN: Final = frozenset({"", "page", "login", "healthz", "readyz"})
@@ -19,6 +20,7 @@ OPEN: Final = frozenset({"", "page", "login", "healthz", "readyz"})
 nothing of the user's and has to be there to ask for the token."""
 
 _MOST_KNOWN: Final = 64
+_TELL_EVERY: Final = 60.0
 
 PROTOCOL: Final = "mcp"
 BEARER: Final = "bearer."
@@ -32,8 +34,33 @@ class Denial(msgspec.Struct, frozen=True):
     reason: str
 
 
+class WrongTokens:
+    """Counts requests with a wrong token, and tells of them once a minute at most: somebody may be guessing.
+
+    `clock` gives seconds of any monotonic clock.
+    """
+
+    def __init__(self, emit: Emit, clock: Callable[[], float]) -> None:
+        self._emit = emit
+        self._clock = clock
+        self._untold = 0
+        self._told_at = -_TELL_EVERY
+
+    def __call__(self) -> None:
+        """One more."""
+        self._untold += 1
+        now = self._clock()
+        if now - self._told_at >= _TELL_EVERY:
+            what = "a request" if self._untold == 1 else f"{self._untold} requests"
+            self._emit(Notice("warning", f"refused {what} with a token that is not the hub's"))
+            self._told_at, self._untold = now, 0
+
+
 class Guard:
-    """The rules. `hosts` and `origins` are what the configuration allows beyond ourselves; `token` None needs none."""
+    """The rules. `hosts` and `origins` are what the configuration allows beyond ourselves; `token` None needs none.
+
+    `wrong` is called for each request with another token.
+    """
 
     def __init__(
         self,
@@ -42,8 +69,10 @@ class Guard:
         token: str | None,
         hosts: Collection[str] = (),
         origins: Collection[str] = (),
+        wrong: Callable[[], None] = lambda: None,
     ) -> None:
         self._token = token
+        self._wrong = wrong
         self._hosts = {name.lower() for name in hosts}
         self._origins = {origin.lower().rstrip("/") for origin in origins}
         self._beyond_loopback = not is_loopback(host)
@@ -65,8 +94,12 @@ class Guard:
             return Denial(403, "pages of this origin may not use this server; `proxy.http.allowedOrigins` names others")
         if self._token is None or part_of(path) in OPEN or method == "OPTIONS":
             return None
-        if not is_token(_given(headers), self._token):
-            return Denial(401, "a token is needed: `mcp-manifold token` shows it")
+        given = _given(headers)
+        if not is_token(given, self._token):
+            if given:
+                self._wrong()
+            what = "this is not the hub's token" if given else "a token is needed"
+            return Denial(401, f"{what}: `mcp-manifold token` shows it")
         return None
 
     def allows_origin(self, origin: str, host: str, scheme: str) -> bool:

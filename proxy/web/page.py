@@ -58,7 +58,7 @@ class Page:
     async def serve(self, request: Request, reply: Reply) -> None:
         """`GET /` and `GET /page/...`."""
         if request.method not in ("GET", "HEAD"):
-            raise Problem(405, "this is only there to be read", headers={"Allow": "GET"})
+            raise Problem(405, "this is only there to be read; MCP is at /mcp", headers={"Allow": "GET"})
         name = "index.html" if request.path == "/" else request.path.removeprefix("/page/")
         file = self._files.get(name)
         if file is None:

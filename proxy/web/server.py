@@ -37,7 +37,6 @@ class Server:
     """An open port and the application behind it. `port` is the one in use."""
 
     def __init__(self, settings: HttpSettings, site: Site) -> None:
-        _allow(settings)
         # At lower levels it tells each message of a WebSocket, and each head, with all that is secret in them; and at
         # "warning" whatever anybody sends that is no HTTP.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
@@ -130,22 +129,18 @@ class _Uvicorn(uvicorn.Server):
         return list(self.server_state.connections)  # type: ignore[arg-type]
 
 
-def _allow(settings: HttpSettings) -> None:
+def _listen(settings: HttpSettings) -> socket.socket:
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise CantServe("`proxy.http` needs tlsCert and tlsKey, or none of them")
-    if is_loopback(settings.host) or settings.insecure or settings.tls_cert:
-        return
-    raise CantServe(
-        f"{settings.host} can be reached from other machines: `proxy.http` needs tlsCert and tlsKey, "
-        'or "insecure": true where something in front of this encrypts'
-    )
-
-
-def _listen(settings: HttpSettings) -> socket.socket:
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, address = found[0][0], found[0][4]
-        return socket.create_server((str(address[0]), settings.port), family=family, backlog=_BACKLOG)
+        family, address = found[0][0], str(found[0][4][0])
+        if not (is_loopback(address) or settings.insecure or settings.tls_cert):
+            raise CantServe(
+                f"{settings.host} can be reached from other machines: `proxy.http` needs tlsCert and tlsKey, "
+                'or "insecure": true where something in front of this encrypts'
+            )
+        return socket.create_server((address, settings.port), family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError) as problem:
         number = getattr(problem, "errno", None)
         if number in (errno.EADDRINUSE, errno.EACCES):

@@ -25,17 +25,21 @@ class HttpSession:
         self.id = id
         self.streams = Streams()
         self.is_over = False
+        self.used = pump.now()
+        """When its client was heard of last."""
+        self.is_used = False
+        """It was asked for something beyond the handshake."""
         self._pump = pump
-        self._used = pump.now()
         self._readers = 0
         self._framer = wire.Framer(2 * wire.MAX_LINE)
-        self.session: Session = pump.relay.open_session(f"http-{id[:8]}", most)
+        self.session: Session = pump.relay.open_session(f"http-{id[:8]}", most, front="http")
         self.session.sink = self._say
         self._intake: Intake[Session] = pump.client_intake(self.session)
 
     def hear(self, body: bytes) -> None:
         """A message of the client, or a batch of them, without line ends in it."""
-        self._used = self._pump.now()
+        self.used = self._pump.now()
+        self.is_used = self.session.is_ready
         self._intake.data(body + b"\n")
         if b"notifications/cancelled" in body:
             self._give_up()
@@ -48,11 +52,11 @@ class HttpSession:
 
     def leave(self, stream: Stream, wake: Callable[[], None]) -> None:
         """The connection is gone, or has read all."""
-        self._used = self._pump.now()
+        self.used = self._pump.now()
         self._readers -= 1
         if stream.wake == wake:
             stream.wake = nobody
-            stream.unread_since = self._used
+            stream.unread_since = self.used
             if stream.is_void:
                 self.streams.close(stream)
         self.relieve()
@@ -78,7 +82,7 @@ class HttpSession:
 
     def is_idle(self, before: float) -> bool:
         """Whether nothing was said or read since then."""
-        return not self._readers and not self.session.busy and self._used <= before
+        return not self._readers and not self.session.busy and self.used <= before
 
     def close(self) -> None:
         """End it: its calls are cancelled, whoever reads a stream of it learns that it is over."""

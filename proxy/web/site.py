@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 from .asgi import Header, Left, Receive, Reply, Request, Scope, Send, TooLarge
-from .guard import Guard, part_of
+from .connection import most_connections
+from .guard import Denial, Guard, part_of
 from .problems import Problem
 
 Handler = Callable[[Request, Reply], Awaitable[None]]
@@ -33,6 +34,7 @@ class Site:
         self._guard = guard
         self._handlers = handlers
         self._sockets = sockets
+        self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -69,9 +71,15 @@ class Site:
         scheme = {"ws": "http", "wss": "https"}[request.scheme]
         denial = self._guard.verdict(request.path, request.headers, scheme=scheme)
         handler = self._sockets.get(part_of(request.path))
+        if denial is None and handler is not None and self._open >= most_connections() // 2:
+            denial = Denial(503, "too many WebSockets are open")  # others have to be let in, too
         if denial is None and handler is not None:
             offered = request.headers.get("sec-websocket-protocol", "")
-            await handler([name.strip() for name in offered.split(",")], receive, _unless_gone(send))
+            self._open += 1
+            try:
+                await handler([name.strip() for name in offered.split(",")], receive, _unless_gone(send))
+            finally:
+                self._open -= 1
             return
         problem = Problem(denial.status, denial.reason) if denial is not None else Problem(404, "no WebSocket is here")
         status, head = problem.status, [(b"content-type", b"application/problem+json")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from operator import attrgetter
 from typing import Final
 
 import anyio
@@ -11,6 +12,7 @@ from .. import wire
 from ..eras.handshake import BATCHING, LATEST, REVISIONS
 from ..errors import INVALID_REQUEST, WireError, refusal
 from ..pump import Pump
+from ..relay.client_side import MOST_IN_BATCH
 from .asgi import SOON, Header, Reply, Request, TooLarge
 from .sessions import HttpSession, one_line
 from .streams import Message, Stream
@@ -194,12 +196,21 @@ class StreamableHttp:
     async def _begin(self, request: Request, reply: Reply) -> HttpSession | None:
         if "mcp-session-id" in request.headers:
             return await self._session(request, reply)  # the relay knows what to make of a second initialize
-        if len(self.sessions) >= MOST_SESSIONS:
+        if len(self.sessions) >= MOST_SESSIONS and not self._evict():
             await _refuse(reply, 503, f"{MOST_SESSIONS} sessions are open already", (b"retry-after", b"30"))
             return None
         session = HttpSession(self._pump, secrets.token_urlsafe(24), self._most)
+        session.session.peer = request.peer
         self.sessions[session.id] = session
         return session
+
+    def _evict(self) -> bool:
+        """End the session that is of least use: one that never did anything, else that was silent for longest."""
+        now = self._pump.now()
+        idle = [session for session in self.sessions.values() if session.is_idle(now)]
+        if idle:
+            self._end(min(idle, key=attrgetter("is_used", "used")))
+        return bool(idle)
 
     async def _session(self, request: Request, reply: Reply) -> HttpSession | None:
         id = request.headers.get("mcp-session-id")
@@ -274,6 +285,8 @@ def _mistake(session: HttpSession, envelopes: list[wire.Envelope], ids: list[byt
     """What keeps these messages from being answered on a stream of their own; "" if nothing does."""
     if wire.is_batch(body) and (session.session.protocol != BATCHING or not envelopes):
         return f"batches exist in revision {BATCHING} only, and are not empty"
+    if len(envelopes) > MOST_IN_BATCH:
+        return f"a batch may have {MOST_IN_BATCH} messages"
     if not all(_is_of_use(session, envelope) for envelope in envelopes):
         return "this is no request, notification or response"
     if b"null" in ids:

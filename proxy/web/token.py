@@ -26,11 +26,13 @@ def token_file(state: Path) -> Path:
     return state / _NAME
 
 
-def load_token(state: Path) -> str:
-    """The token, made where there is none. Raises NoToken.
+def load_token(state: Path, given: Path | None = None) -> str:
+    """The token: the one in the file `given`, else ours, made where there is none. Raises NoToken.
 
     Of several processes that make one at a time the first wins, and all get the same.
     """
+    if given is not None:
+        return _read_given(given)
     path = token_file(state)
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -65,6 +67,21 @@ def _make(path: Path) -> None:
         fresh.unlink(missing_ok=True)
 
 
+def _read_given(path: Path) -> str:
+    """A secret that somebody else keeps and mounts, mostly as a link, of another owner, readable by a group of ours."""
+    try:
+        # Without waiting, should it be a pipe that nobody writes to.
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), errors="replace") as stream:
+            found = os.fstat(stream.fileno())
+            text = stream.read(_LONGEST + 1) if stat.S_ISREG(found.st_mode) else ""
+    except OSError as problem:
+        raise NoToken(f"`proxy.http.tokenFile` can't be read ({path}): {problem.strerror or problem}") from None
+    if hasattr(os, "geteuid") and found.st_mode & 0o027:
+        what = f"everybody may read {path}, or others write it"
+        raise NoToken(f"`proxy.http.tokenFile`: {what}; `chmod g-w,o=` ends that")
+    return _token_in(text, f"`proxy.http.tokenFile` ({path})", f"put {_BYTES} characters or more into it, on one line")
+
+
 def _read(path: Path) -> str:
     remedy = "remove it, and one is made"
     if not stat.S_ISREG(path.lstat().st_mode):  # a link may lead to what others know, and a pipe has no end
@@ -77,7 +94,11 @@ def _read(path: Path) -> str:
             raise NoToken(f"{path}: the access token belongs to another user; {remedy}")
         if found.st_mode & 0o077:
             raise NoToken(f"{path}: others may have read or written the access token; {remedy}")
+    return _token_in(text, str(path), remedy)
+
+
+def _token_in(text: str, where: str, remedy: str) -> str:
     token = text.strip()
     if not _BYTES <= len(token) <= _LONGEST or not token.isascii() or not token.isprintable() or " " in token:
-        raise NoToken(f"{path}: holds no access token; {remedy}")
+        raise NoToken(f"{where}: holds no access token; {remedy}")
     return token

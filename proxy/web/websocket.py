@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 
 from .. import __version__, wire
 from ..eras.handshake import LATEST
@@ -19,6 +21,9 @@ from .sessions import CHOKED_FROM, one_line
 
 DROPPED_FROM: Final = 16 * 1024 * 1024
 """Bytes that wait for a client from which on it is cut off. One answer alone may be longer."""
+
+_AT_ONCE: Final = 16
+"""Messages of one client that are heard in one turn of the loop."""
 
 TOO_SLOW: Final = 1008
 
@@ -48,8 +53,13 @@ class WebSocketFront:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write, session, send, tasks.cancel_scope)
-                while (message := await receive())["type"] == "websocket.receive":
+                for turn in itertools.count(1):
+                    message = await receive()
+                    if message["type"] != "websocket.receive":
+                        break
                     session.hear(_frame(message))
+                    if turn % _AT_ONCE == 0:  # what has come already is received without waiting
+                        await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
         finally:
             self.sessions.discard(session)
@@ -83,7 +93,7 @@ class WebSocketSession:
         """Nothing was heard yet: whether it shakes hands is to be seen."""
         self._opens = False
         """The answer to our own `initialize` is still to come."""
-        self._session = pump.relay.open_session(label, most)
+        self._session = pump.relay.open_session(label, most, front="websocket")
         self._session.sink = self._say
         self._intake = pump.client_intake(self._session)
 

@@ -87,12 +87,16 @@ def check_echoes(side: Side, answers: Sequence[bytes], expected: Mapping[int, st
 class Bed:
     """Starts sides. A context manager: whatever it has started is closed at its end, and killed if it will not go."""
 
-    def __init__(self, scratch: Path, sides: Sequence[str], sockets: bool = False) -> None:
+    def __init__(
+        self, scratch: Path, sides: Sequence[str], sockets: bool = False, ours: Mapping[str, object] | None = None
+    ) -> None:
         self.scratch = scratch
         self.names = list(sides)
         self.stack = contextlib.ExitStack()
         self.started = 0
         self.sockets = sockets
+        self.ours = dict(ours or {})
+        """What the `proxy` section has beside what it always has here."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MCP_MANIFOLD_")}
         kept.pop("PYTHONDONTWRITEBYTECODE", None)
         self.env = {**kept, **{f"XDG_{kind}_HOME": str(scratch) for kind in ("CONFIG", "STATE", "CACHE", "DATA")}}
@@ -109,6 +113,9 @@ class Bed:
         entries = {server.label: {"command": server.command[0], "args": server.command[1:]} for server in servers}
         ours: dict[str, object] = {"log": {"file": str(log)}, "metrics": {"enabled": True, "port": 0}}
         ours["stateDir"] = str(self.scratch / (state or f"{log.stem}-state"))
+        for key, value in self.ours.items():
+            given = ours.get(key)
+            ours[key] = {**given, **value} if isinstance(given, dict) and isinstance(value, dict) else value
         config = log.with_suffix(".json")
         config.write_text(json.dumps({"mcpServers": entries, "proxy": ours}))
         if name == "router":

@@ -40,6 +40,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", metavar="NAME", action="append", help="a number or a part of a name; repeatable")
     parser.add_argument("--sides", default=",".join(SIDES), help="what takes part (%(default)s)")
     parser.add_argument("--sockets", action="store_true", help="pairs of sockets in place of pipes, as Node does it")
+    parser.add_argument("--ours", metavar="JSON", type=json.loads, help="more for the proxy section of its config")
     parser.add_argument("--json", metavar="PATH", type=Path, help="write the figures there as JSON")
     parser.add_argument("--write", action="store_true", help="renew RESULTS.md and results.json beside the bench")
     parser.add_argument("--profile", action="store_true", help="run the proxy under cProfile, print hot spots")
@@ -122,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = calls.QUICK if chosen.quick else calls.Plan()
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         try:
-            with Bed(Path(scratch), chosen.sides, chosen.sockets) as bed:
+            with Bed(Path(scratch), chosen.sides, chosen.sockets, chosen.ours) as bed:
                 if chosen.profile:
                     profile(bed, chosen.sides[-1])
                     return 0

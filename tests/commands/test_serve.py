@@ -70,13 +70,34 @@ def printed(config: Path, number: int) -> Iterator[list[str]]:
 
 def test_what_it_prints_first_is_for_a_person(config: Path) -> None:
     with printed(config, 4) as lines:
-        url = lines[0].removeprefix("mcp-manifold serves 1 servers on ")
+        url = lines[0].removeprefix("mcp-manifold serves 1 server on ")
+        shows, opens = f"mcp-manifold token --config {config}", f"mcp-manifold ui --config {config}"
         assert lines == [
-            f"mcp-manifold serves 1 servers on {url}",
+            f"mcp-manifold serves 1 server on {url}",
             f"  MCP    {url}/mcp",
             f"  page   {url}/",
-            "  token  `mcp-manifold token` shows it; `mcp-manifold ui` opens the page with it",
+            f"  token  `{shows}` shows it; `{opens}` opens the page with it",
         ]
+
+
+def test_it_says_which_servers_are_not_ready(tmp_path: Path) -> None:
+    entries = {
+        "fine": sample("clock"),
+        "none": {"command": str(tmp_path / "nothing")},
+        "off": {"command": "${MISSING}"},
+    }
+    with printed(write_config(tmp_path, entries, http={"port": 0}), 5) as lines:
+        assert lines[0].startswith("mcp-manifold serves 3 servers on ")
+        assert lines[4] == "  2 servers are not ready, of 3: none, off (the log and `check` say why)"
+
+
+def test_it_warns_where_others_may_come_without_a_token(tmp_path: Path) -> None:
+    config = write_config(tmp_path, {}, http={"host": "0.0.0.0", "port": 0, "insecure": True, "auth": "none"})
+    with printed(config, 4) as lines:
+        assert lines[3] == (
+            "  It listens at 0.0.0.0, for other machines too, ASKS NOBODY FOR A TOKEN: they may call every tool, "
+            "and speaks to them without encryption."
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "ctrl-C"])

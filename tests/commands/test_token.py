@@ -37,6 +37,20 @@ def test_a_token_that_others_could_read_is_one_line_and_not_shown(here: Here, tm
     assert here("token", "--config", config).out != token
 
 
+def test_one_that_is_given_is_the_token_of_the_hub_and_its_clients(here: Here, tmp_path: Path) -> None:
+    """Its path counts from the configuration, as others do."""
+    config = write_config(tmp_path, {}, http={"tokenFile": "secrets/token"})
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/token").write_text("made-and-mounted-here-by-somebody-else\n")
+    (tmp_path / "secrets/token").chmod(0o640)
+    done = here("token", "--config", config)
+    assert (done.code, done.out) == (0, b"made-and-mounted-here-by-somebody-else\n")
+    with serving(config) as hub:
+        headers = {"Authorization": "Bearer made-and-mounted-here-by-somebody-else"}
+        assert ask(hub.url, "GET", "/tools/list", headers).status == 200
+    assert not (tmp_path / "state/token").exists()
+
+
 def test_a_bad_configuration_is_told_of(here: Here, tmp_path: Path) -> None:
     done = here("token", "--config", tmp_path / "none.json")
     assert (done.code, done.out) == (2, b"")

@@ -89,7 +89,10 @@ def test_a_hub_of_another_token_is_not_ours(here: Here, tmp_path: Path) -> None:
     with serving(write_config(tmp_path / "one", {})) as hub:
         done = here("ui", "--config", other, "--port", port(hub), "--print")
         assert (done.code, done.out) == (1, b"")
-        assert done.err.decode() == f"what listens at {hub.url} is no hub of yours: it answered 401\n"
+        assert done.err.decode() == (
+            f"the hub at {hub.url} does not take this token: it has another configuration (--config), "
+            "or was started before the token was made; then start it again\n"
+        )
 
 
 def test_the_token_goes_past_no_proxy_that_the_environment_names(tmp_path: Path) -> None:

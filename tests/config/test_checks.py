@@ -139,3 +139,37 @@ def test_a_prefix_that_leaves_no_room_for_names_is_refused() -> None:
     assert f"at most {longest} characters" in problem.what
     assert checks.too_long({"a" * 99: ServerEntry(command="x", enabled=False)}, "hub") == []
     assert checks.too_long({"a" * 99: ServerEntry(command="x", prefix="short")}, "hub") == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("allowedOrigins", "*", 'allowedOrigins[0]: "*" is no origin'),
+        ("allowedOrigins", "example.com", 'allowedOrigins[0]: "example.com" is no origin'),
+        ("allowedOrigins", "https://example.com/path", "is no origin, such as"),
+        ("allowedHosts", "http://a.com", 'allowedHosts[0]: "http://a.com" is no name of a host'),
+        ("allowedHosts", "*.example.com", "is no name of a host"),
+        ("allowedHosts", "", "is no name of a host"),
+    ],
+)
+def test_what_no_browser_would_ever_send_is_refused(key: str, value: str, said: str, tmp_path: Path) -> None:
+    [line] = problems(tmp_path, {**servers(), "proxy": {"http": {key: [value]}}})
+    assert said in line
+
+
+def test_hosts_and_origins_as_browsers_send_them_are_fine(tmp_path: Path) -> None:
+    http = {
+        "allowedHosts": ["hub.example.com", "hub:8765", "[::1]:80", "10.0.0.1"],
+        "allowedOrigins": [
+            "https://app.example.com",
+            "http://localhost:3000",
+            "http://[::1]:3000/",
+            "chrome-extension://abc",
+        ],
+    }
+    assert loaded(tmp_path, {**servers(), "proxy": {"http": http}}).proxy.http.allowed_hosts == (
+        "hub.example.com",
+        "hub:8765",
+        "[::1]:80",
+        "10.0.0.1",
+    )

@@ -224,6 +224,11 @@ def test_our_own_files_are_beside_the_configuration_and_may_use_variables(tmp_pa
     ]
 
 
+def test_the_directory_of_text_files_is_found_by_the_same_rules(tmp_path: Path) -> None:
+    content: Content = {"mcpServers": {}, "proxy": {"metrics": {"textfile": "${WHERE}/node"}}}
+    assert loaded(tmp_path, content, WHERE="text").proxy.metrics.textfile == tmp_path / "text/node"
+
+
 def test_state_is_kept_in_the_user_s_own_directory_unless_told() -> None:
     assert state_directory(ProxySettings()).name == "mcp-manifold"
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from rich.pretty import pretty_repr
 
-from proxy.config.models import ConfigFile, LogSettings, MetricsSettings, ProxySettings, ServerEntry
+from proxy.config.models import ConfigFile, LogSettings, MetricsSettings, OtlpSettings, ProxySettings, ServerEntry
 from tests.config.files import loaded, server, servers
 
 
@@ -46,7 +46,7 @@ def test_the_file_says_it_in_camel_case(tmp_path: Path) -> None:
                 "listWait": 0,
                 "stateDir": "/var/lib/x",
                 "log": {"level": "debug", "format": "console", "file": "/var/log/x"},
-                "metrics": {"enabled": True, "host": "::1", "port": 0},
+                "metrics": {"enabled": True, "host": "::1", "port": 0, "discovery": True, "textfile": "/var/lib/node"},
             },
         },
     )
@@ -61,7 +61,7 @@ def test_the_file_says_it_in_camel_case(tmp_path: Path) -> None:
         list_wait=0,
         state_dir=Path("/var/lib/x"),
         log=LogSettings(level="debug", format="console", file=Path("/var/log/x")),
-        metrics=MetricsSettings(enabled=True, host="::1", port=0),
+        metrics=MetricsSettings(enabled=True, host="::1", port=0, discovery=True, textfile=Path("/var/lib/node")),
     )
 
 
@@ -91,3 +91,15 @@ def test_secrets_show_in_no_representation() -> None:
     assert "hunter2" not in repr(ConfigFile(mcp_servers={"one": entry}))
     assert "hunter2" not in pretty_repr(entry)
     assert "call_timeout=300.0" in repr(entry)
+
+
+def test_figures_are_kept_where_any_way_out_is_asked_for() -> None:
+    assert not MetricsSettings(host="0.0.0.0", port=1).is_wanted
+    otlp = OtlpSettings(endpoint="http://localhost:4318")
+    wanted = (
+        MetricsSettings(enabled=True),
+        MetricsSettings(discovery=True),
+        MetricsSettings(textfile=Path("x")),
+        MetricsSettings(otlp=otlp),
+    )
+    assert all(settings.is_wanted for settings in wanted)

@@ -52,6 +52,11 @@ def test_what_an_argument_or_address_calls_a_secret_is_one(entry: dict[str, obje
     assert of(entry, tmp_path) == {"s3cret-x"}
 
 
+@pytest.mark.parametrize("url", ["https://x/mcp?api_key=s3cret%2Fx%2By", "https://me:s3cret%2Fx%2By@example.com/mcp"])
+def test_a_secret_in_an_address_is_one_as_a_server_reads_it_too(url: str, tmp_path: Path) -> None:
+    assert of({"url": url}, tmp_path) == {"s3cret%2Fx%2By", "s3cret/x+y"}
+
+
 def test_a_header_given_as_an_argument_is_a_header(tmp_path: Path) -> None:
     entry = {"command": "npx", "args": ["mcp-remote", "https://x/", "--header", "Authorization: Bearer s3cret-x"]}
     assert of(entry, tmp_path) == {"Bearer s3cret-x", "s3cret-x"}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.eras.handshake import REVISIONS
+from proxy.eras.handshake import LATEST, REVISIONS
 from proxy.errors import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR
 from proxy.events import CallFinished, ClientConnected, ClientGone, Notice
 from tests.support.relay import Client, Server, World, call, dump, hello, ids, message
@@ -608,3 +608,31 @@ def test_servers_are_told_what_all_clients_together_can_do() -> None:
     assert told == 2
     first.leave()
     assert offered(world) == ("2025-11-25", {"sampling": {}})
+
+
+def test_a_batch_of_too_many_messages_is_refused() -> None:
+    world = World("git")
+    world.start("git", "a")
+    client = world.client(protocol="2025-03-26")
+    ping = b'{"jsonrpc":"2.0","id":%d,"method":"ping"}'
+    client.batch(*(ping % number for number in range(257)))
+    assert "a batch may have 256 messages" in client.one().error["message"]
+    client.batch(*(ping % number for number in range(256)))
+    assert len(client.one_batch()) == 256
+
+
+def test_answers_that_are_too_long_together_for_one_batch_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.relay.peers.MOST_IN_BATCH", 2000)
+    world = World("git")
+    world.start("git", *(f"tool{number}" for number in range(20)))
+    client = world.client(protocol="2025-03-26")
+    client.batch(*(b'{"jsonrpc":"2.0","id":%d,"method":"tools/list"}' % number for number in range(3)))
+    first, *others = sorted(client.one_batch(), key=lambda answer: answer.id or b"")
+    assert len(first.result["tools"]) == 20
+    assert all("too long" in answer.error["message"] for answer in others)
+
+
+def test_capabilities_without_end_are_refused() -> None:
+    client = World("git").client(initialized=False)
+    client.send(message("initialize", hello(LATEST, "big", {"experimental": {"x": "y" * 70_000}}), b"1"))
+    assert "64 KiB" in client.one().error["message"]

@@ -13,6 +13,7 @@ from proxy.errors import (
 )
 from proxy.events import CallFinished, QuestionFinished
 from proxy.relay.ghosts import HAUNTS
+from proxy.relay.state import AFTERWORDS
 from proxy.relay.target import Limits
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, call, dump, hello, ids, message
@@ -967,3 +968,23 @@ def test_a_question_on_the_stream_of_a_cancelled_call_reaches_nobody_else() -> N
     a.send_within(given_up, message("elicitation/create", FORM, b"7"))
     assert a.one().error["code"] == INTERNAL_ERROR
     assert one_client.heard() == []
+
+
+def test_a_question_just_after_another_clients_answer_may_be_that_ones_and_is_refused() -> None:
+    world, a, (first, second) = several(2)
+    a.answer(busy(first, a))
+    first.heard()
+    busy(second, a)
+    a.send(message("elicitation/create", FORM, b"7"))
+    assert a.one().error["code"] == INTERNAL_ERROR
+    assert first.heard() == second.heard() == []
+    world.pass_time(AFTERWORDS)
+    assert a.ask("elicitation/create", second, FORM, b"8")
+
+
+def test_a_question_just_after_ones_own_answer_is_no_matter() -> None:
+    _, a, (first, _) = several(2)
+    a.answer(busy(first, a, b"1"))
+    first.heard()
+    busy(first, a, b"2")
+    assert a.ask("elicitation/create", first, FORM, b"7")

@@ -5,6 +5,7 @@ import pytest
 from proxy.errors import INTERNAL_ERROR, METHOD_NOT_FOUND
 from proxy.events import Notice
 from proxy.relay.peers import LEVELS, Reply
+from proxy.relay.state import AFTERWORDS
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, call, dump, ids, message
 
@@ -466,6 +467,9 @@ def test_a_notification_that_nobody_knows_reaches_who_has_a_call_there_or_else_e
     git.answer(asked)
     client.one()
     git.send(message("notifications/vendor/event"))
+    assert (len(client.heard()), other.heard()) == (1, []), "it may still speak of that call"
+    world.pass_time(AFTERWORDS)
+    git.send(message("notifications/vendor/event"))
     assert len(client.heard()) == len(other.heard()) == 1
     assert early.heard() == [], "it has not finished its handshake"
 
@@ -492,10 +496,14 @@ def test_a_log_message_during_the_calls_of_several_clients_is_shown_to_none_of_t
     assert client.heard() == other.heard() == []
     git.answer(asked)
     client.one()
+    git.send(log("error", data="of either"))
+    assert client.heard() == other.heard() == []
+    world.pass_time(AFTERWORDS)
     git.send(log("error", data="of the other"))
     assert other.one().params["data"] == "of the other"
     git.answer(second)
     other.one()
+    world.pass_time(AFTERWORDS)
     git.send(log("error", data="of nobody"))
     assert len(client.heard()) == len(other.heard()) == 1
 

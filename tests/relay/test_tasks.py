@@ -8,6 +8,7 @@ from proxy.errors import INVALID_PARAMS, METHOD_NOT_FOUND, SERVER_UNAVAILABLE
 from proxy.events import QuestionFinished
 from proxy.relay import Session
 from proxy.relay.ghosts import HAUNTS
+from proxy.relay.state import AFTERWORDS
 from proxy.relay.target import Limits
 from proxy.relay.tasks import MOST_KEPT, Tasks
 from tests.support.message import Message
@@ -586,6 +587,7 @@ def test_tasks_of_clients_with_one_id_are_told_apart_for_a_server_that_they_shar
         publics.append(asked_for(a, client, "c", id))
         a.answer(call)
         client.one()
+        world.pass_time(AFTERWORDS)
     assert len(set(publics)) == 2
     for client, other, public in ((first, second, publics[0]), (second, first, publics[1])):
         client.send(message(STATUS, dump(task("c", "input_required"))))

@@ -33,7 +33,7 @@ class Hub:
 def serving(config: Path, env: Mapping[str, str] | None = None) -> Iterator[Hub]:
     """The hub on this config, on any free port; on leaving it is ended, and must have gone well until then."""
     proxy = load(config, {**os.environ, **(env or {})}).proxy
-    token = load_token(state_directory(proxy)) if proxy.http.auth == "token" else ""
+    token = load_token(state_directory(proxy), proxy.http.token_file) if proxy.http.auth == "token" else ""
     child = ChildWire([*SERVE, str(config)], env=env)
     lines: queue.Queue[bytes | None] = queue.Queue()
     try:

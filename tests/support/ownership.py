@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.relay.ghosts import HAUNTS
+from proxy.relay.state import AFTERWORDS
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, dump, message
 from tests.support.spans import members
@@ -99,6 +100,8 @@ class Party:
         self.known: dict[str, Task] = {}
         self.elicited: dict[str, Party | None] = {}
         """Of a server: whom it sent to which URL and has not told yet that this is done."""
+        self.answered: list[tuple[float, Party]] = []
+        """Of a server: when it answered whose calls, while there were several clients."""
         self.watched = False
         """Of a server: whether it was asked last to tell of changes, or not to."""
 
@@ -125,6 +128,11 @@ class Party:
             if job.request is not None and (given_up is None or now < given_up + HAUNTS):
                 found.append(job)
         return found
+
+    @property
+    def just_answered(self) -> "list[Party]":
+        """Whose calls it may still speak of, though it has answered them."""
+        return [asker for at, asker in self.answered if self.side.world.now < at + AFTERWORDS]
 
     def takes(self, heard: Message, request: Request | None) -> Job:
         """A request has come."""
@@ -283,6 +291,8 @@ class Company:
         ours = task is None or task.asker is request.asker  # else it began anew, and its task ids with it
         audience = [request.asker] if job.is_live and ours else []
         live = job.is_live
+        if live and party in self.servers and len(self.clients) > 1:
+            party.answered.append((self.now, request.asker))
         late = request.over is not None and job in [*party.jobs, job] and self.now < request.over + HAUNTS
         nonce, text = self.nonce(*audience)
         self._answers[nonce] = request

@@ -122,6 +122,7 @@ class Connection:
         self._intake = intake
         self._end = End()
         self.choked: Callable[[bool], None] = nobody
+        self.pid: int | None = None
 
     # As a channel
 

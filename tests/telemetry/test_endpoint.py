@@ -33,7 +33,7 @@ def get(server: MetricsServer, path: str = "/metrics", host: str = "127.0.0.1") 
 
 def test_a_scrape_gives_the_series_as_they_are_now() -> None:
     metrics = Metrics()
-    with metrics.serve(ANY_PORT, Notices()) as server:
+    with serve(ANY_PORT, metrics.registry, Notices()) as server:
         get(server)
         metrics(CallFinished("client", "session", "1", "git", "status", "ok", 0.1, 1, 2))
         samples = [
@@ -63,6 +63,21 @@ def test_a_port_in_use_is_a_warning_and_no_more() -> None:
             assert server.port is None
     assert [notice.level for notice in notices] == ["warning"]
     assert str(port) in notices[0].text
+
+
+def test_a_port_in_use_is_no_matter_where_prometheus_is_told_of_another() -> None:
+    notices = Notices()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with serve(MetricsSettings(port=port, discovery=True), CollectorRegistry(), notices) as server:
+            assert server.port not in (None, port)
+            assert server.address == f"http://127.0.0.1:{server.port}"
+    assert [notice.level for notice in notices] == ["info"]
+
+
+def test_the_address_of_every_interface_is_told_as_one_that_can_be_asked() -> None:
+    with serve(MetricsSettings(host="0.0.0.0", port=0), CollectorRegistry(), Notices()) as server:
+        assert server.address == f"http://127.0.0.1:{server.port}"
 
 
 def test_a_host_that_does_not_exist_is_a_warning_and_no_more() -> None:

@@ -21,6 +21,7 @@ from proxy.events import (
     ClientConnected,
     ClientGone,
     Event,
+    Noted,
     Notice,
     NotificationsDropped,
     QuestionFinished,
@@ -32,6 +33,7 @@ from proxy.events import (
 from proxy.telemetry.logs import BURST, RATE, LogObserver, LogSink, build_logs
 from proxy.telemetry.redact import Redactor
 from proxy.texts import clean
+from proxy.tracecontext import Trace
 
 AT = 1767323045.6789
 
@@ -88,6 +90,50 @@ def test_a_call_is_one_line_with_its_keys_in_order(tmp_path: Path) -> None:
         '"request_id":"17","server":"github","tool":"create_issue","outcome":"ok","ms":12.346,'
         '"bytes_in":345,"bytes_out":2345}\n'
     )
+
+
+def test_what_was_noted_of_the_payload_is_at_the_end_of_a_calls_line(tmp_path: Path) -> None:
+    noted = Noted("a hash", {"pass-4711-word": 12, "n": 1}, '{"n":1}', "it is 4711-word")
+    (line,) = Log(tmp_path, redactor=Redactor(["4711-word"]))(msgspec.structs.replace(CALL, noted=noted))
+    assert list(line)[-3:] == ["argument_bytes", "arguments", "result"]
+    assert line["argument_bytes"] == {"pass-***": 12, "n": 1}
+    assert (line["arguments"], line["result"]) == ('{"n":1}', "it is ***")
+
+
+def test_a_call_that_only_the_audit_looked_at_has_the_same_line_as_any(tmp_path: Path) -> None:
+    plain, hashed = Log(tmp_path)(CALL, msgspec.structs.replace(CALL, noted=Noted("a hash")))
+    assert plain == hashed
+
+
+@pytest.mark.parametrize("kind", [CallFinished, RequestFinished])
+def test_what_failed_tells_whether_its_server_got_it(kind: type[RequestFinished], tmp_path: Path) -> None:
+    failed = kind("c", "s", "7", "git", "x", "timeout", 0.001, 1, 2, reason="too slow", delivered="maybe")
+    well = msgspec.structs.replace(failed, outcome="ok", reason="", delivered="yes")
+    one, other = Log(tmp_path, level="debug")(failed, well)
+    assert one["delivered"] == "maybe"
+    assert "delivered" not in other
+
+
+@pytest.mark.parametrize("kind", [CallFinished, RequestFinished])
+def test_a_line_of_a_request_joins_with_its_session_its_server_and_its_trace(
+    kind: type[RequestFinished], tmp_path: Path
+) -> None:
+    trace = Trace("0af7651916cd43dd8448eb211c80319c", "", "b7ad6b7169203331", "b9c7c989f97918e1", 1, "", 1.0)
+    event = kind("c", "s", "7", "git", "x", "ok", 0.001, 1, 2, trace=trace, waited=0.5)
+    (line,) = Log(tmp_path, level="debug")(event)
+    joined = {"session": "s", "request_id": "7", "server": "git", "trace_id": trace.trace_id, "waited_ms": 500.0}
+    assert joined.items() <= line.items()
+    assert "trace" not in line
+
+
+def test_a_file_that_cannot_be_moved_aside_is_told_in_the_logs_own_words(tmp_path: Path) -> None:
+    (tmp_path / "manifold.log.1").mkdir()
+    sink = LogSink(tmp_path / "manifold.log", most=10, keep=1)
+    build_logs(LogSettings(), sink=sink)(CALL, AT)
+    sink.write(b"more\n")
+    sink.close()
+    lines = [json.loads(line) for line in (tmp_path / "manifold.log").read_text().splitlines() if line != "more"]
+    assert [(line["level"], line["event"]) for line in lines] == [("info", "call"), ("warning", "log_not_rotated")]
 
 
 def test_a_call_that_found_no_tool_keeps_all_keys(tmp_path: Path) -> None:

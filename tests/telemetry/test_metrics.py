@@ -1,7 +1,12 @@
 """The series that Prometheus finds, read with its own parser."""
 
+import os
 import platform
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,15 +18,21 @@ from proxy.events import (
     CallFinished,
     CatalogueChanged,
     ClientGone,
+    ListingRecalled,
+    ListingRefreshed,
     Notice,
     NotificationsDropped,
     QuestionFinished,
     RequestFinished,
+    ServerOutput,
     ServerStartFinished,
     ServerStateChanged,
 )
-from proxy.telemetry.metrics import MOST_TOOLS, Metrics
+from proxy.relay.figures import Figures
+from proxy.telemetry.metrics import CAUSES, MOST_TOOLS, STATES, Metrics
+from proxy.telemetry.pulled import Sources
 from proxy.telemetry.redact import Redactor
+from tests.support.prometheus import MISSING, PROMTOOL
 
 CALL = CallFinished("client", "session", "1", "git", "status", "ok", 0.004, 100, 200)
 
@@ -102,7 +113,7 @@ def test_starts_and_listed_tools_are_known() -> None:
 
 def test_bytes_and_calls_in_flight_are_asked_for_at_each_scrape() -> None:
     traffic = [("git", 10, 20)]
-    metrics = Metrics(traffic=lambda: traffic, in_flight=lambda: [("git", 3), ("time", 0)])
+    metrics = Metrics(Sources(traffic=lambda: traffic, in_flight=lambda: [("git", 3), ("time", 0)]))
     assert value(metrics, "bytes_total", server="git", direction="received") == 10
     traffic[0] = ("git", 11, 22)
     assert value(metrics, "bytes_total", server="git", direction="received") == 11
@@ -122,7 +133,7 @@ def test_a_source_that_changes_while_it_is_read_is_read_again() -> None:
             yield server, calls
             servers["time"] = 0
 
-    assert value(Metrics(in_flight=in_flight), "calls_in_flight", server="git") == 1
+    assert value(Metrics(Sources(in_flight=in_flight)), "calls_in_flight", server="git") == 1
     assert reads == 2
 
 
@@ -130,30 +141,152 @@ def test_the_build_is_named() -> None:
     assert value(Metrics(), "build_info", version=__version__, python=platform.python_version()) == 1
 
 
-def test_there_are_no_other_series() -> None:
-    metrics = Metrics(traffic=lambda: [("git", 1, 1)], in_flight=lambda: [("git", 1)])
-    for event in (
-        CALL,
-        ServerStateChanged("git", "starting", "ready"),
-        ServerStartFinished("git", "ok", 1.0),
-        CatalogueChanged("git", 1, 1, 0),
-        ClientGone("client", "session"),
-        Notice("info", "text"),
-    ):
+SOURCES = Sources(
+    traffic=lambda: [("git", 1, 1)],
+    in_flight=lambda: [("git", 1)],
+    figures=lambda: [Figures("git", 2, 256, 3, True)],
+    sessions=lambda: {"http": 2},
+    left_out=lambda: {"git": 5},
+    pids=lambda: [("git", os.getpid())],
+)
+EVERYTHING = (
+    CALL,
+    msgspec.structs.replace(CALL, waited=0.25),
+    RequestFinished("c", "s", "1", "git", "x", "ok", 1.0, 1, 1, method="resources/read"),
+    QuestionFinished("git", "s", "sampling/createMessage", "ok", 1.0),
+    NotificationsDropped("s", "notifications/message", 1),
+    ServerStateChanged("git", "starting", "ready"),
+    ServerStartFinished("git", "ok", 1.0, "2025-11-25", "Git", "1.2.3"),
+    CatalogueChanged("git", 1, 1, 0),
+    ListingRecalled("git", "hit", 1.0),
+    ListingRefreshed("git", "ok"),
+    ServerOutput("git", "stderr", "text"),
+    ClientGone("client", "session"),
+    Notice("info", "text"),
+)
+
+
+def full() -> Metrics:
+    """All series there are, each with a sample."""
+    metrics = Metrics(SOURCES)
+    for event in EVERYTHING:
         metrics(event)
-    names = {name.removeprefix("mcp_manifold_") for name, _ in series(metrics)}
-    assert names == {
-        "calls_total",
-        "call_duration_seconds_bucket",
-        "call_duration_seconds_count",
-        "call_duration_seconds_sum",
-        "calls_in_flight",
-        "server_up",
-        "server_starts_total",
-        "catalogue_tools",
-        "bytes_total",
-        "build_info",
-    }
+    metrics.observe_lag(0.001)
+    return metrics
+
+
+def exported(metrics: Metrics) -> dict[str, tuple[str, frozenset[str]]]:
+    """Series -> type and label names, as a scrape shows them."""
+    found: dict[str, tuple[str, frozenset[str]]] = {}
+    for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = frozenset(key for sample in family.samples for key in sample.labels if key != "le")
+        assert family.samples, f"{name} has no sample, so that nothing is known of its labels"
+        found[name] = family.type, labels
+    return found
+
+
+def test_the_table_in_the_docs_has_all_series_with_their_types_and_labels_and_no_other() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    rows = re.findall(r"^\| `(mcp_manifold_\w+)` \| (\w+) \| (.*?) \|", text, re.MULTILINE)
+    told = {name: (kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    there = exported(full())
+    if sys.platform != "linux":
+        there |= {name: told[name] for name in told if name.endswith("memory_bytes")}
+    assert told == there
+
+
+@pytest.mark.skipif(not PROMTOOL, reason=MISSING)
+def test_prometheus_finds_nothing_to_complain_of() -> None:
+    done = subprocess.run(
+        [PROMTOOL, "check", "metrics"], input=generate_latest(full().registry), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_the_size_of_results_is_told_in_bytes_and_estimated_in_tokens() -> None:
+    metrics = Metrics()
+    for outcome, size in (("ok", 1000), ("tool_error", 600), ("error", 5000), ("cancelled", 0)):
+        metrics(msgspec.structs.replace(CALL, outcome=outcome, bytes_out=size))
+    assert value(metrics, "result_size_bytes_count", server="git") == 2
+    assert value(metrics, "result_size_bytes_sum", server="git") == 1600
+    assert value(metrics, "result_size_bytes_bucket", server="git", le="1024.0") == 2
+    assert value(metrics, "result_tokens_total", server="git", tool="status") == 400
+
+
+def test_the_wait_is_told_of_requests_that_had_to_wait_alone() -> None:
+    metrics = Metrics()
+    metrics(CALL)
+    metrics(msgspec.structs.replace(CALL, waited=0.25))
+    metrics(RequestFinished("c", "s", "1", "git", "x", "ok", 1.0, 1, 1, method="resources/read", waited=2.0))
+    assert value(metrics, "queue_wait_seconds_count", server="git") == 2
+    assert value(metrics, "queue_wait_seconds_sum", server="git") == 2.25
+
+
+def test_a_restart_is_counted_by_the_reason_why_it_ended_before() -> None:
+    metrics = Metrics()
+    for old, new, cause in (
+        ("idle", "starting", ""),
+        ("starting", "backoff", "start_failed"),
+        ("backoff", "starting", ""),
+        ("starting", "ready", ""),
+        ("ready", "backoff", "lost"),
+        ("backoff", "starting", ""),
+        ("starting", "ready", ""),
+        ("ready", "idle", ""),  # nobody needed it: no restart is counted when somebody does
+        ("idle", "starting", ""),
+        ("starting", "ready", ""),
+        ("ready", "stopped", "stopped"),
+        ("idle", "starting", ""),
+    ):
+        metrics(ServerStateChanged("git", old, new, cause=cause))
+    counts = {cause: value(metrics, "server_restarts_total", server="git", reason=cause) for cause in CAUSES}
+    assert counts == {"lost": 1, "hung": 0, "start_failed": 1, "unreachable": 0, "hopeless": 0, "stopped": 1}
+
+
+def test_exactly_one_state_of_a_server_is_the_one_that_it_is_in() -> None:
+    metrics = Metrics()
+    for state in STATES:
+        metrics(ServerStateChanged("git", "idle", state))
+        shown = {one: value(metrics, "server_state", server="git", state=one) for one in STATES}
+        assert shown == {one: one == state for one in STATES}
+
+
+def test_a_server_is_what_it_said_last() -> None:
+    metrics = Metrics()
+    for version in ("1.0", "2.0"):
+        metrics(ServerStartFinished("git", "ok", 0.3, "2025-11-25", "Git", version))
+    metrics(ServerStartFinished("git", "failed", 30.0))
+    infos = [labels for name, labels in series(metrics) if name == "mcp_manifold_server_info"]
+    assert infos == [frozenset({("server", "git"), ("version", "2.0"), ("protocol", "2025-11-25")})]
+    assert value(metrics, "server_start_duration_seconds_count", server="git") == 2
+
+
+def test_lines_beside_the_messages_are_counted() -> None:
+    metrics = Metrics(SOURCES)
+    for stream in ("stderr", "stderr", "stdout"):
+        metrics(ServerOutput("git", stream, "text"))
+    assert value(metrics, "server_stderr_lines_total", server="git") == 2
+    assert value(metrics, "parse_errors_total", server="git") == 1
+    assert value(metrics, "server_stderr_lines_dropped_total", server="git") == 5
+
+
+def test_what_is_known_and_what_was_refreshed_is_counted() -> None:
+    metrics = Metrics()
+    for outcome in ("hit", "hit", "miss"):
+        metrics(ListingRecalled("git", outcome))
+    metrics(ListingRefreshed("git", "failed"))
+    assert value(metrics, "cache_lookups_total", server="git", outcome="hit") == 2
+    assert value(metrics, "cache_lookups_total", server="git", outcome="miss") == 1
+    assert value(metrics, "cache_refreshes_total", server="git", outcome="failed") == 1
+
+
+def test_series_of_failures_are_there_before_the_first_failure() -> None:
+    metrics = Metrics()
+    metrics(ServerStateChanged("git", "idle", "starting"))
+    assert value(metrics, "server_restarts_total", server="git", reason="lost") == 0
+    assert value(metrics, "server_starts_total", server="git", outcome="failed") == 0
+    assert value(metrics, "parse_errors_total", server="git") == 0
 
 
 def test_tools_beyond_the_first_two_hundred_share_a_label() -> None:
@@ -170,7 +303,7 @@ def test_tools_beyond_the_first_two_hundred_share_a_label() -> None:
 
 
 def test_labels_hold_neither_secrets_nor_what_breaks_a_scrape() -> None:
-    metrics = Metrics(in_flight=lambda: [("s3cr3t!", 1)], redactor=Redactor(["s3cr3t!"]))
+    metrics = Metrics(Sources(in_flight=lambda: [("s3cr3t!", 1)]), Redactor(["s3cr3t!"]))
     metrics(msgspec.structs.replace(CALL, tool='a"b\\c\nd \ud800 s3cr3t!'))
     tools = {dict(labels)["tool"] for name, labels in series(metrics) if name == "mcp_manifold_calls_total"}
     assert tools == {'a"b\\c\nd \\ud800 ***'}
@@ -179,7 +312,7 @@ def test_labels_hold_neither_secrets_nor_what_breaks_a_scrape() -> None:
 
 def test_a_secret_learned_later_is_hidden_in_every_new_series() -> None:
     redactor = Redactor()
-    metrics = Metrics(in_flight=lambda: [("s3cr3t!", 1)], redactor=redactor)
+    metrics = Metrics(Sources(in_flight=lambda: [("s3cr3t!", 1)]), redactor)
     metrics(msgspec.structs.replace(CALL, tool="s3cr3t!"))
     redactor.learn(["s3cr3t!"])
     for _ in range(2):

@@ -201,16 +201,46 @@ def test_a_log_file_is_private_and_appended_to(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.parent.parent.stat().st_mode) == 0o700
 
 
-def test_a_rotated_file_is_left_when_told_to_reopen(tmp_path: Path) -> None:
+def test_a_file_that_somebody_moved_is_left_at_the_next_line(tmp_path: Path) -> None:
     file = tmp_path / "manifold.log"
     sink = LogSink(file)
     sink.write(b"before\n")
     file.rename(tmp_path / "manifold.log.1")
-    sink.reopen()
     sink.write(b"after\n")
     sink.close()
     assert (tmp_path / "manifold.log.1").read_bytes() == b"before\n"
     assert file.read_bytes() == b"after\n"
+
+
+def test_a_file_is_moved_aside_as_the_settings_say(tmp_path: Path) -> None:
+    sink = open_sink(LogSettings(file=tmp_path / "log", max_bytes=10, keep=1), lambda event: None)
+    for number in range(4):
+        sink.write(b"line %d\n" % number)
+    sink.close()
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"log": b"line 3\n", "log.1": b"line 2\n"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on a file's size")
+def test_a_full_disk_costs_lines_which_are_counted_and_tears_none_that_come_later(tmp_path: Path) -> None:
+    """A limit on the file's size is as good as a full disk: some of a write fits, and the rest does not."""
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from proxy.telemetry.sink import LogSink\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "troubles = []\n"
+        "sink = LogSink(Path(sys.argv[1])); sink.failed = troubles.append\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))\n"
+        "for line in (b'first\\n', b'second\\n', b'third\\n'): sink.write(line)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+        "sink.write(b'fourth\\n'); sink.close(); print(len(troubles))"
+    )
+    file = tmp_path / "log"
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, timeout=PATIENCE, check=True)
+    first, torn, told, fourth = file.read_bytes().splitlines()
+    assert (first, torn, fourth) == (b"first", b"seco", b"fourth")
+    assert json.loads(told) == {"level": "warning", "event": "log_lines_dropped", "lines": 2}
+    assert done.stdout == b"2\n"
 
 
 def test_a_file_that_cannot_be_opened_leaves_stderr_and_a_warning(tmp_path: Path) -> None:

@@ -688,6 +688,35 @@ async def test_a_server_that_does_not_let_go_is_left_after_the_grace(heard: Coll
     async with serving(Site(DELETE=never)) as server, opened(server.url, heard, quiet=0.05) as channel:
         channel.write(INITIALIZE)
         await heard.answer(1)
+        channel.agreed("2025-11-25")
+
+
+async def test_a_session_is_ended_where_its_owner_is_cancelled(heard: Collector) -> None:
+    async with serving(Site()) as server:
+        with anyio.CancelScope() as scope:
+            async with opened(server.url, heard) as channel:
+                channel.write(INITIALIZE)
+                await heard.answer(1)
+                channel.agreed("2025-11-25")
+                scope.cancel()
+                await anyio.sleep_forever()
+        assert len(server.asked("DELETE")) == 1
+
+
+async def test_a_server_that_never_answered_is_left_at_once(heard: Collector) -> None:
+    begun = anyio.Event()
+
+    async def never(request: Request, reply: Reply) -> None:
+        begun.set()
+        await reply.until_gone()
+
+    async with serving(Site(GET=never)) as server:
+        with anyio.move_on_after(PATIENCE) as patience, anyio.CancelScope() as scope:
+            async with opened(server.url, heard, sse=True, quiet=2 * PATIENCE):
+                await begun.wait()
+                scope.cancel()
+                await anyio.sleep_forever()
+        assert not patience.cancel_called
 
 
 async def test_what_was_queued_goes_out_before_leaving(heard: Collector) -> None:

@@ -152,7 +152,13 @@ async def test_a_whole_answer_has_its_length_and_a_stream_has_none() -> None:
 
     await whole.run(say)
     await stream.run(tell)
-    assert whole.headers == {"content-type": "application/json", "content-length": "2", "x": "y"}
+    assert whole.headers == {
+        "content-type": "application/json",
+        "content-length": "2",
+        "x": "y",
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-store",
+    }
     assert whole.status == 400
     assert stream.headers == {
         "content-type": "text/event-stream",

@@ -1,8 +1,10 @@
 """What a client may cost that neither sends nor reads, sends without end, or is one of thousands."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -20,6 +22,9 @@ FEW = 16
 """MiB that go before one side's system notices that the other does not read any more; of 64."""
 
 OK = b'{"ok":true}'
+FRAME = b"\x81\x84\x00\x00\x00\x00ping"
+"""A WebSocket's, masked with zeros."""
+FRAMES = 10_000
 
 
 async def at_once(request: Request, reply: Reply) -> None:
@@ -160,6 +165,68 @@ async def test_fields_behind_a_body_have_an_end_and_are_not_taken_for_those_of_t
         with line_to(site.url) as line:
             line.send(chunked + b"0\r\nAuthorization: Bearer the-token-of-this-test-is-long-enough\r\n\r\n")
             assert (await in_thread(line.answer)).status == 401
+
+
+async def test_a_body_that_goes_on_after_its_request_was_refused_has_an_end() -> None:
+    """Small pieces cost most; nobody without a token is to keep us busy."""
+    async with a_site({"": at_once}, token="the-token-of-this-test-is-long-enough") as site:
+        begun = head("POST", "/mcp", {**HOST, "Transfer-Encoding": "chunked"})
+        assert await in_thread(_flood, site.url, begun, b"1\r\na\r\n") < FEW
+
+
+async def test_a_head_of_too_many_fields_is_cut_off() -> None:
+    async with a_site({"": at_once}) as site:
+        sent = head("GET", "/", {**HOST, **{f"X-{n}": "a" for n in range(connection.MOST_FIELDS)}})
+        assert not (await in_thread(sent_as_is, site.url, sent)).startswith(b"HTTP/1.1 200")
+
+
+async def test_others_have_their_turn_amid_thousands_of_small_messages() -> None:
+    """They all come with one read."""
+    turns: list[int] = []
+    heard = 0
+
+    async def count(protocols: list[str], receive: Receive, send: Send) -> None:
+        nonlocal heard
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] == "websocket.receive":
+            heard += 1
+            if heard == 1:
+                asyncio.get_running_loop().call_soon(another)
+
+    def another() -> None:
+        turns.append(heard)
+        if heard < FRAMES:
+            asyncio.get_running_loop().call_soon(another)
+
+    async with a_site({}, {"ws": count}) as site:
+        with line_to(site.url) as line:
+            line.send(head("GET", "/ws", {**HOST, **UPGRADE}))
+            await in_thread(line.answer)
+            line.send(FRAME * FRAMES)
+            with anyio.fail_after(PATIENCE):
+                while heard < FRAMES:
+                    await anyio.sleep(0)
+    assert max(after - before for before, after in pairwise(turns)) <= connection.SLICE // len(FRAME) + 1
+
+
+async def test_a_message_of_endless_frames_is_cut_off() -> None:
+    async def take(protocols: list[str], receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] == "websocket.receive":
+            pass
+
+    async with a_site({}, {"ws": take}) as site:
+        first = b"\x01\x81\x00\x00\x00\x00a"
+        more = b"\x00\x81\x00\x00\x00\x00a"
+        upgrade = head("GET", "/ws", {**HOST, **UPGRADE})
+        with line_to(site.url) as line:
+            line.send(upgrade)
+            await in_thread(line.answer)
+            line.send(first + more * 2000)
+            with pytest.raises((ConnectionError, EOFError, AssertionError)):
+                await in_thread(line.answer)
 
 
 def _flood(url: str, begin: bytes, more: bytes) -> int:

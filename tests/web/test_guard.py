@@ -1,10 +1,12 @@
 """Who may speak to us: Host, Origin and token, decided from the head alone."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.web.guard import BEARER, OPEN, Guard, is_loopback, part_of, reached_at
+from proxy.web.guard import BEARER, OPEN, Guard, WrongTokens, is_loopback, part_of, reached_at
 
 TOKEN = "0123456789abcdefghijklmnopqrstuvwxyz_-ABCDE"
 SHOWN = {"authorization": f"Bearer {TOKEN}"}
@@ -221,3 +223,28 @@ def test_the_part_that_is_judged_is_the_part_that_answers() -> None:
 )
 def test_this_machine_reaches_it_by_an_address_that_can_be_called(host: str, name: str) -> None:
     assert reached_at(host) == name
+
+
+def test_wrong_tokens_are_told_of_once_a_minute_and_missing_ones_not() -> None:
+    events: list[Any] = []
+    now = [0.0]
+    guard = Guard(host="127.0.0.1", token="a" * 43, wrong=WrongTokens(events.append, lambda: now[0]))
+
+    def ask(given: str) -> str:
+        headers = {"host": "127.0.0.1", **({"authorization": f"Bearer {given}"} if given else {})}
+        denial = guard.verdict("/mcp", headers, scheme="http")
+        return denial.reason if denial else ""
+
+    assert ask("a" * 43) == ""
+    assert ask("").startswith("a token is needed")
+    assert events == []
+    assert ask("wrong").startswith("this is not the hub's token")
+    ask("wrong")
+    ask("wrong")
+    now[0] = 61.0
+    ask("wrong")
+    assert [event.text for event in events] == [
+        "refused a request with a token that is not the hub's",
+        "refused 3 requests with a token that is not the hub's",
+    ]
+    assert not any("wrong" in event.text for event in events)

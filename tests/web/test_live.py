@@ -9,14 +9,15 @@ from typing import Any
 import anyio
 import pytest
 
+from proxy import overview as module
 from proxy.errors import ConnectionLost, Hopeless
 from proxy.fleet import Fleet
 from proxy.fronts.local import LocalClient
-from proxy.web import live as module
+from proxy.overview import Overview
+from proxy.status import Status
 from proxy.web.guard import Guard
 from proxy.web.live import Live
 from proxy.web.site import Site
-from proxy.web.status import Status
 from tests.support.asking import Answer, ask
 from tests.support.scripted import ScriptedServer, configured, silent
 from tests.support.stage import Stage, call, fleet_of
@@ -43,7 +44,7 @@ class Bed:
         self.fleet = fleet
         self.status = Status(stage.pump.now, mask)
         stage.listener = self.status
-        self.live = Live(fleet, stage.pump, self.status, stage.pump.now, mask)
+        self.live = Live(Overview(fleet, stage.pump, self.status, stage.pump.now, mask))
         handlers = {"servers": self.live.servers, "calls": self.live.calls}
         self._site = Site(Guard(host="127.0.0.1", token=None), handlers, {"live": self.live.live})
 

@@ -1,5 +1,6 @@
 """The page as people use it, in a real Chromium, in front of a real hub and real servers."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
+from proxy.web.token import token_file
 from tests.support import servers
 from tests.support.client import PATIENCE, ChildWire
 from tests.support.hub import SERVE, Hub, serving
@@ -33,6 +35,47 @@ ARGS = [
 ]
 AXE = servers.NPM / "axe-core/axe.min.js"
 LONG = "every__trigger-long-running-operation"
+TEXT = {"type": "string"}
+ADDRESSED = {"street": TEXT, "zip": {"type": "string", "pattern": "^[0-9]{5}$"}}
+PERSON = {
+    "type": "object",
+    "properties": {"name": TEXT, "address": {"type": "object", "properties": ADDRESSED, "required": ["street"]}},
+    "required": ["name"],
+}
+ARTICLE = {
+    "type": "object",
+    "properties": {"sku": TEXT, "qty": {"type": "integer", "default": 1}, "part": {"$ref": "#/$defs/article"}},
+    "required": ["sku"],
+}
+ODD: dict[str, Any] = {
+    "order": {
+        "type": "object",
+        "$defs": {"article": ARTICLE},
+        "properties": {"user": PERSON, "items": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/article"}}},
+        "required": ["user", "items"],
+    },
+    "loose": {
+        "type": "object",
+        "properties": {
+            "id": {"anyOf": [{"type": "integer"}, TEXT]},
+            "maybe": {"anyOf": [TEXT, {"type": "null"}]},
+            "size": {"type": ["integer", "null"], "default": None},
+            "note": {"type": "string", "default": ""},
+            "flag": {"type": "boolean", "default": True},
+        },
+        "required": ["id"],
+    },
+    "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
+    "either": {
+        "type": "object",
+        "oneOf": [
+            {"properties": {"left": TEXT}, "required": ["left"]},
+            {"properties": {"right": TEXT}, "required": ["right"]},
+        ],
+    },
+    **{f"{'long_' * 9}{number}": {"type": "object", "properties": {}} for number in range(45)},
+}
+"""What servers ask for that forms have no words for, or many; by the names of tools that give their arguments back."""
 
 
 def sample(name: str) -> servers.Entry:
@@ -46,6 +89,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         "fragile": sample("fragile"),
         "hostile": servers.script("hostile.py"),
         "curious": servers.script("curious.py"),
+        "odd": servers.script("schemas.py", json.dumps(ODD)),
         "gone": servers.entry(["/no/such/command"]),
     }
     with serving(write_config(tmp_path_factory.mktemp("page"), entries)) as hub:
@@ -193,9 +237,31 @@ def test_without_a_token_the_page_asks_for_it_and_a_wrong_one_is_said_to_be_wron
     field.fill(visitors.hub.token)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Servers")).to_be_visible()
+    assert page.evaluate("[sessionStorage.length, localStorage.length]") == [1, 0]
     page.get_by_role("button", name="Sign out").click()
     expect(field).to_be_visible()
     assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_another_tab_is_let_in_where_the_token_is_to_be_remembered(visitors: Visitors) -> None:
+    visitors.expected = ["401 (Unauthorized)"]
+    page = visitors.open(token="")
+    page.get_by_label("paste the token").fill(visitors.hub.token)
+    expect(page.get_by_label("Remember on this computer")).not_to_be_checked()
+    page.get_by_label("Remember on this computer").check()
+    page.keyboard.press("Enter")
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="curious").click(button="middle")
+    expect(opened.value.get_by_role("heading", name="curious", level=1)).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("paste the token")).to_be_visible()
+    opened.value.reload()
+    expect(opened.value.get_by_label("paste the token")).to_be_visible()
+    expect(opened.value.get_by_role("alert")).to_have_count(0)
+    page.evaluate("localStorage.setItem('mcp-manifold-token', 'of-yesterday')")
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("token has changed")
+    assert page.evaluate("localStorage.length") == 0
 
 
 def test_a_link_lets_in_once_and_leaves_nothing_in_the_address(visitors: Visitors) -> None:
@@ -304,6 +370,7 @@ def test_a_tool_is_tried_through_its_form_and_its_call_is_in_the_stream(visit: O
     assert json.loads(arguments.input_value()) == {"a": 40, "b": 2}
     arguments.fill('{"a": 1, "b": "x"}')
     run(page)
+    page.get_by_role("button", name="Run anyway").click()
     expect(result(page)).to_contain_text("Tool error")
     calls = stream.locator("tr.call", has_text="get-sum")
     expect(calls).to_have_count(2)
@@ -312,6 +379,7 @@ def test_a_tool_is_tried_through_its_form_and_its_call_is_in_the_stream(visit: O
     expect(calls).to_have_count(1)
     calls.get_by_role("button").click()
     expect(stream.locator("tr.details:visible")).to_contain_text("tools/call")
+    expect(stream.get_by_role("link", name="Try every__get-sum")).to_have_attribute("href", "#/tools/every__get-sum")
     stream.get_by_label("Filter calls").fill("no call has this")
     expect(stream.get_by_text("No call fits this filter")).to_be_visible()
 
@@ -347,6 +415,149 @@ def test_images_links_and_structured_content_are_shown_as_what_they_are(visit: O
     expect(tree).to_contain_text("temperature")
     tree.locator("summary").first.click()
     expect(tree.get_by_text("temperature")).to_be_hidden()
+
+
+def given(page: Page) -> Any:
+    """The arguments that the server was called with, as it gives them back."""
+    raw = result(page).locator("details.raw")
+    raw.locator("summary").click()
+    return json.loads(raw.locator("pre").inner_text())["structuredContent"]
+
+
+def write_json(page: Page, text: str) -> None:
+    """Write arguments as JSON, and have them shown in the form."""
+    page.get_by_role("button", name="As JSON").click()
+    page.get_by_label("Arguments as JSON").fill(text)
+    page.get_by_role("button", name="As form").click()
+
+
+def test_what_may_be_left_out_is_only_there_from_when_it_is_added(visit: Open) -> None:
+    page = visit("/#/tools/odd__order")
+    add, remove = page.get_by_role("button", name="Add address"), page.get_by_role("button", name="Remove address")
+    page.get_by_label("name", exact=True).press_sequentially("Ada")
+    page.keyboard.press("Tab")
+    expect(add).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("street", exact=True)).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("This is needed.").first).to_be_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(remove).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(add).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("At least 1 of them.")).to_be_visible()
+    expect(page.get_by_role("button", name="Add to items")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.type("k1")
+    deeper = page.get_by_role("button", name="Add part")
+    for name in ("k2", "k3"):
+        expect(deeper).to_have_count(1)
+        deeper.press("Enter")
+        page.keyboard.type(name)
+    page.keyboard.press("Control+Enter")
+    expect(result(page)).to_contain_text("OK")
+    parts = {"sku": "k1", "qty": 1, "part": {"sku": "k2", "qty": 1, "part": {"sku": "k3", "qty": 1}}}
+    assert given(page) == {"user": {"name": "Ada"}, "items": [parts]}
+
+
+def test_what_the_form_can_not_show_stays_json_and_nothing_gets_lost(visit: Open) -> None:
+    page = visit("/#/tools/odd__loose")
+    expect(page.locator("form .need")).to_have_count(1)
+    expect(page.locator("form .name", has_text="id")).to_have_count(1)
+    text, problem = page.get_by_label("Arguments as JSON"), page.locator("form .error:visible")
+    for wrong, why in (('{"maybe": 5}', "/maybe is no text"), ('{"id": 1, "more": [1.0]}', "/more has no field")):
+        write_json(page, wrong)
+        expect(problem).to_contain_text(f"The form can't show this: {why}")
+        expect(text).to_have_value(wrong)
+        text.fill('{"id": 1}')
+        page.get_by_role("button", name="As form").click()
+        expect(text).to_be_hidden()
+    exact = '{"id":12345678901234567890,"maybe":null,"size":1.50e2,"note":"","flag":false}'
+    write_json(page, exact)
+    run(page)
+    expect(result(page).get_by_role("group", name="Structured value")).to_contain_text("id: 12345678901234567890")
+    page.get_by_role("button", name="As JSON").click()
+    assert "".join(text.input_value().split()) == exact
+    text.fill('{"id": "a"}')
+    page.get_by_role("button", name="As form").click()
+    page.get_by_role("button", name="As JSON").click()
+    assert json.loads(text.input_value()) == {"id": "a"}
+
+
+def test_null_and_the_empty_text_can_be_given(visit: Open) -> None:
+    page = visit("/#/tools/odd__loose")
+    page.get_by_role("button", name="As JSON").click()
+    begun = page.get_by_label("Arguments as JSON").input_value()
+    assert json.loads(begun) == {"size": None, "note": "", "flag": True}
+    page.get_by_role("button", name="As form").click()
+    page.get_by_label("id", exact=True).first.select_option("integer")
+    page.get_by_label("id", exact=True).last.fill("0.0")
+    expect(page.get_by_label("note", exact=True)).to_have_attribute("placeholder", "empty text")
+    expect(page.get_by_label("null for size")).to_be_checked()
+    page.get_by_label("maybe", exact=True).fill("x")
+    page.get_by_label("null for maybe").check()
+    expect(page.get_by_label("maybe", exact=True)).to_have_value("")
+    run(page)
+    expect(result(page).get_by_role("group", name="Structured value")).to_contain_text("id: 0.0")
+    assert given(page) == {"id": 0, "maybe": None, "size": None, "note": "", "flag": True}
+    page.get_by_label("size", exact=True).fill("7")
+    expect(page.get_by_label("null for size")).not_to_be_checked()
+
+
+def test_arguments_that_do_not_fit_are_told_of_before_the_server_gets_them(visit: Open) -> None:
+    page = visit("/#/tools/odd__counts")
+    doubts = page.get_by_role("alert")
+    field = page.get_by_label("Arguments", exact=True)
+    expect(page.locator("form .need")).to_have_count(0)
+    field.fill('{"one": 1, "two": "x", "three": 1.5}')
+    page.keyboard.press("Control+Enter")
+    expect(doubts).to_contain_text("/two has to be a whole number")
+    expect(doubts).to_contain_text("/three has to be a whole number")
+    expect(doubts).not_to_contain_text("/one")
+    expect(result(page)).to_be_hidden()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Run anyway")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(result(page)).to_contain_text("OK")
+    expect(doubts).to_be_hidden()
+    page.goto(page.url.partition("#")[0] + "#/tools/odd__either")
+    run(page)
+    expect(page.get_by_text("This is needed.").first).to_be_visible()
+    page.get_by_role("button", name="As JSON").click()
+    run(page)
+    expect(doubts).to_contain_text("fits none of the 2 kinds: /left is needed; or /right is needed")
+    page.get_by_label("Arguments as JSON").fill('{"right": "y"}')
+    expect(doubts).to_be_hidden()
+    page.get_by_role("button", name="As form").click()
+    expect(page.get_by_label("right", exact=True)).to_have_value("y")
+    page.keyboard.press("Control+Enter")
+    expect(result(page)).to_contain_text('right: "y"')
+
+
+def test_long_lists_of_tools_show_what_is_chosen_and_hide_nothing_without_saying_so(visit: Open) -> None:
+    page = visit(f"/#/tools/odd__{'long_' * 9}20")
+    chosen = page.locator(".tool-list [aria-current]")
+    expect(chosen).to_be_visible()
+    below = "link => link.closest('.tool-list').getBoundingClientRect().bottom - link.getBoundingClientRect().bottom"
+    assert chosen.evaluate(below) >= 24
+    page.locator(".tool-list").evaluate("list => list.scrollTo(0, list.scrollHeight)")
+    chosen.focus()
+    heading = page.locator(".group-name", has_text="odd")
+    assert chosen.bounding_box()["y"] >= heading.bounding_box()["y"] + heading.bounding_box()["height"]  # type: ignore[index]
+    page.goto(page.url.partition("#")[0] + "#/servers/odd")
+    chips = page.locator(".chip")
+    expect(chips).to_have_count(40)
+    assert page.locator(".chips").evaluate("list => list.scrollHeight <= list.clientHeight")
+    page.get_by_role("button", name=f"All {len(ODD)}").click()
+    expect(chips).to_have_count(len(ODD))
+    page.goto(page.url.partition("#")[0] + "#/servers/gone")
+    expect(page.get_by_text("No calls yet")).to_have_text("No calls yet.")
+    page.goto(page.url.partition("#")[0] + "#/servers")
+    ready = page.locator(".tiles > div").first
+    expect(ready.locator(".bad-ink")).to_have_text("· 1 down")
+    expect(ready.locator(".figure")).to_have_class("figure ")
 
 
 QUESTION = {
@@ -404,6 +615,10 @@ def test_what_hostile_servers_say_stays_text(visit: Open) -> None:
     expect(page.locator(".facts", has_text="Version").last).to_contain_text("name <img src=x")
     page.goto(page.url.partition("#")[0] + "#/tools/hostile__markup")
     expect(page.locator(".tool-title")).to_contain_text("<b class=evil>bold</b>")
+    page.get_by_label("nothing").fill("0")
+    page.get_by_role("button", name="Add deep").click()
+    expect(page.get_by_role("button", name="Add deep")).to_have_count(1)
+    page.get_by_role("button", name="Remove deep").click()
     run(page)
     shown = result(page)
     expect(shown).to_contain_text("javascript:window.hacked")
@@ -444,7 +659,8 @@ def test_nobody_is_kept_out(visitors: Visitors) -> None:
     page = visitors.open("/#/tools", bypass_csp=True)
     page.add_script_tag(path=AXE)
     found = []
-    for view in ["/tools/every__get-sum", "/tools", "/calls", "/servers", "/servers/gone", "/servers/fragile"]:
+    tools = [f"/tools/{name}" for name in ("every__get-sum", "odd__order", "odd__loose")]
+    for view in [*tools, "/tools", "/calls", "/servers", "/servers/gone", "/servers/fragile"]:
         page.goto(f"{visitors.hub.url}/#{view}")
         expect(page.locator(".chips li, tr.call, .tool-list a, tr.link").first).to_be_visible()
         if view.endswith("get-sum"):
@@ -455,6 +671,13 @@ def test_nobody_is_kept_out(visitors: Visitors) -> None:
             page.get_by_label("b", exact=True).fill("x")
             run(page)
             expect(page.get_by_text("This is no number.")).to_be_visible()
+        if view.endswith("order"):
+            page.get_by_role("button", name="Add address").click()
+            page.get_by_role("button", name="Add to items").click()
+        if view.endswith("loose"):
+            write_json(page, '{"maybe": 5}')
+            run(page)
+            expect(page.get_by_role("alert")).to_be_visible()
         if view == "/calls":
             page.locator("tr.call button").first.click()
         found += problems(page, view)
@@ -470,11 +693,13 @@ def test_nobody_is_kept_out(visitors: Visitors) -> None:
 
 
 def problems(page: Page, view: str) -> list[str]:
-    """What axe finds serious; in the dark only colours are others."""
+    """What axe finds serious; in the dark only colours are others. The list of tools beside a tool was looked at."""
     found: list[str] = []
     for scheme, rules in (("dark", {"runOnly": ["color-contrast"]}), ("light", {})):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        answer = page.evaluate("rules => axe.run(document, {resultTypes: ['violations'], ...rules})", rules)
+        where = ".tool-place" if "/odd__" in view else "html"
+        run = "([where, rules]) => axe.run(where, {resultTypes: ['violations'], ...rules})"
+        answer = page.evaluate(run, [where, rules])
         found += [
             f"{view}, {scheme}: {rule['id']}: {node['html'][:200]} {node['failureSummary'][:200]}"
             for rule in answer["violations"]
@@ -500,21 +725,35 @@ def test_all_of_it_can_be_reached_by_keyboard(visit: Open) -> None:
     expect(page.get_by_role("heading", name="every", level=1)).to_be_focused()
 
 
-def test_a_hub_that_was_gone_is_found_again(browser: Browser, tmp_path: Path) -> None:
+@contextlib.contextmanager
+def again(hub: Hub, config: Path) -> Iterator[None]:
+    """The hub, once more at the same address."""
+    child = ChildWire([*SERVE[: SERVE.index("--port")], "--port", str(urlsplit(hub.url).port), "--config", str(config)])
+    child.open(lambda line: None)
+    try:
+        yield
+    finally:
+        child.close()
+
+
+def test_a_hub_that_was_gone_is_found_again_and_one_with_a_new_token_asks_for_it(
+    browser: Browser, tmp_path: Path
+) -> None:
     config = write_config(tmp_path, {"fragile": sample("fragile")})
     with serving(config) as hub:
-        visitors = Visitors(browser, hub, expected=["WebSocket connection", "ERR_CONNECTION_REFUSED"])
+        expected = ["WebSocket connection", "ERR_CONNECTION_REFUSED", "401 (Unauthorized)"]
+        visitors = Visitors(browser, hub, expected=expected)
         page = visitors.open()
         expect(row(page, "fragile")).to_contain_text("Ready")
     banner = page.locator("#banner")
     expect(banner).to_contain_text("Disconnected from the hub")
     expect(page.locator(".link-state")).to_have_text("Disconnected")
-    child = ChildWire([*SERVE[: SERVE.index("--port")], "--port", str(urlsplit(hub.url).port), "--config", str(config)])
-    child.open(lambda line: None)
-    try:
+    with again(hub, config):
         expect(page.locator(".link-state")).to_have_text("Live")
         expect(banner).to_be_hidden()
         expect(row(page, "fragile")).to_contain_text(re.compile("Ready|Asleep"))
+    token_file(tmp_path / "state").unlink()
+    with again(hub, config):
+        expect(page.get_by_role("alert")).to_contain_text("token has changed since you signed in")
+        expect(page.locator("#app")).to_be_hidden()
         visitors.close()
-    finally:
-        child.close()

@@ -100,15 +100,30 @@ async def test_a_second_initialize_in_a_session_is_answered_there() -> None:
         assert list(site.front.sessions) == [client.id]
 
 
-async def test_one_session_too_many_is_refused_until_another_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_session_too_many_ends_the_one_of_least_use(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MOST_SESSIONS >= 200
-    monkeypatch.setattr(streamable, "MOST_SESSIONS", 2)
+    monkeypatch.setattr(streamable, "MOST_SESSIONS", 3)
+    async with web({"one": quick()}) as site:
+        used, never, later = await site.client(), await site.client(), await site.client()
+        assert (await used.post(request("tools/list"))).status == 200
+        await anyio.sleep(1)
+        assert (await site.ask("POST", initialize())).status == 200
+        assert (await never.post(request("tools/list"))).status == 404, "it was there for longest, and had done nothing"
+        assert (await later.post(request("tools/list"))).status == 200
+        assert (await site.ask("POST", initialize())).status == 200
+        assert (await used.post(request("tools/list"))).status == 200
+
+
+async def test_sessions_that_are_read_or_work_are_not_ended_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamable, "MOST_SESSIONS", 1)
     async with web({"one": quick()}) as site:
         client = await site.client()
-        await site.client()
+        listening = client.listen()
+        await listening.until(lambda: listening.status == 200)
         refused = await site.ask("POST", initialize())
         assert refused.status == 503
         assert int(refused.headers["retry-after"]) > 0
+        listening.leave()
         await client.delete()
         assert (await site.ask("POST", initialize())).status == 200
 

@@ -132,6 +132,46 @@ def test_a_pipe_in_its_place_does_not_hold_us_up(tmp_path: Path) -> None:
         load_token(tmp_path)
 
 
+GIVEN = "one-that-somebody-else-made-and-mounted-here"
+
+
+def test_one_that_is_given_is_taken_and_none_is_made(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "token").write_text(GIVEN + "\n")
+    (tmp_path / "..data" / "token").chmod(0o440)
+    (tmp_path / "token").symlink_to("..data/token")  # as Kubernetes mounts secrets
+    state = tmp_path / "state"
+    assert load_token(state, tmp_path / "token") == GIVEN
+    assert not state.exists()
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o644, 0o604, 0o620])
+def test_one_that_is_given_to_everybody_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "token"
+    path.write_text(GIVEN)
+    path.chmod(mode)
+    with pytest.raises(NoToken) as found:
+        load_token(tmp_path / "state", path)
+    assert str(found.value) == (
+        f"`proxy.http.tokenFile`: everybody may read {path}, or others write it; `chmod g-w,o=` ends that"
+    )
+    subprocess.run(["chmod", "g-w,o=", path], check=True)
+    assert load_token(tmp_path / "state", path) == GIVEN
+
+
+def test_one_that_is_given_and_is_none_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "short").write_text("changeme")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("short", "folder", "pipe"):
+        (tmp_path / name).chmod(0o700)
+        with pytest.raises(NoToken, match=r"^`proxy.http.tokenFile` .*; put 32 characters|can't be read"):
+            load_token(tmp_path, tmp_path / name)
+    with pytest.raises(NoToken, match=r"can't be read .*: No such file or directory"):
+        load_token(tmp_path, tmp_path / "missing")
+    assert not token_file(tmp_path).exists()
+
+
 def test_a_directory_that_can_not_be_had_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for state in (tmp_path / "file" / "state", tmp_path / "file", Path("/proc/self/no-such-directory")):

@@ -3,9 +3,11 @@
 import { Timeline } from "./charts.js";
 import { announce, button, freshId, h, icon, setChildren, setText } from "./dom.js";
 import { age, bytes, clock, duration, moment, number, plural } from "./format.js";
+import { publicName } from "./names.js";
 import { FAILED, keepBadge, outcomeBadge } from "./words.js";
 import { serverPath } from "./servers.js";
 import { store } from "./store.js";
+import { toolPath } from "./tools.js";
 
 const AT_ONCE = 100;
 const COLUMNS = 7;
@@ -163,7 +165,18 @@ function details(call) {
   ];
   return h("div", { class: "stack" },
     call.reason && h("p", { class: `note ${FAILED.has(call.outcome) ? "bad" : ""}` }, icon("warning"), h("span", { class: "text", text: call.reason })),
-    h("dl", { class: "facts" }, facts.map(([name, text]) => h("div", {}, h("dt", { text: name }), h("dd", { class: "text", text })))));
+    h("dl", { class: "facts" }, facts.map(([name, text]) => h("div", {}, h("dt", { text: name }), h("dd", { class: "text", text })))),
+    call.method === "tools/call" && call.server && toolLink(call));
+}
+
+/** The way to try the same tool, if its server still has it. */
+function toolLink(call) {
+  const place = h("p");
+  publicName(call.server, call.tool).then((name) => {
+    if (name !== undefined) place.append(h("a", { href: toolPath(name) }, "Try ", h("bdi", { class: "mono text", text: name })));
+    else place.append(h("span", { class: "soft", text: "Its server does not list this tool now." }));
+  }, () => {});
+  return place;
 }
 
 function runningRow(call) {

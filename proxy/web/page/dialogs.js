@@ -1,7 +1,7 @@
 // Questions to the person at the page: ours, and those that servers ask (elicitation).
 
 import { announce, button, freshId, h } from "./dom.js";
-import { schemaForm } from "./schema.js";
+import { schemaForm } from "./form.js";
 import { address } from "./result.js";
 
 function show(title, parts, actions) {

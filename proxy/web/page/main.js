@@ -46,13 +46,16 @@ async function begin() {
 const reasonOf = (problem) => (problem instanceof Unauthorized ? sentence(problem.message) : "The hub does not answer. Is `mcp-manifold serve` running?");
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
-async function enter() {
+const CHANGED = "The hub's token has changed since you signed in here. `mcp-manifold token` shows the new one.";
+
+/** `isNew`: the token was entered just now. */
+async function enter({ isNew = false } = {}) {
   try {
     await api("/calls?limit=1");
   } catch (problem) {
     if (problem instanceof Unauthorized) {
       keep(null);
-      showDoor("The hub does not take this token. `mcp-manifold token` shows the right one.");
+      showDoor(isNew ? "The hub does not take this token. `mcp-manifold token` shows the right one." : CHANGED);
       return;
     }
   }
@@ -70,12 +73,14 @@ function showDoor(reason) {
   document.title = "Sign in · mcp-manifold";
   const id = freshId("token");
   const input = h("input", { class: "input mono", id, type: "password", autocomplete: "off", spellcheck: "false", "aria-describedby": `${id}-error`, "aria-invalid": String(reason !== ""), required: true });
+  const remember = h("input", { type: "checkbox" });
   const error = h("p", { class: "note bad", id: `${id}-error`, role: "alert", hidden: reason === "" }, icon("failed"), h("span", { text: reason }));
   const form = h("form", { class: "panel" },
     h("div", { class: "brand" }, h("img", { src: "page/icon.svg", alt: "", width: "28", height: "28" }), h("h1", { text: "mcp-manifold" })),
     h("p", {}, "This hub asks for its access token. A link with it comes from"),
     h("pre", { text: "mcp-manifold ui" }),
-    h("div", { class: "field" }, h("label", { for: id, text: "or paste the token here" }), input, h("p", { class: "soft" }, h("code", { text: "mcp-manifold token" }), " shows it. It is kept for this tab alone.")),
+    h("div", { class: "field" }, h("label", { for: id, text: "or paste the token here" }), input, h("p", { class: "soft" }, h("code", { text: "mcp-manifold token" }), " shows it. It is kept for this tab alone, or in this browser until you sign out:"),
+      h("label", { class: "check" }, remember, "Remember on this computer")),
     error, button("Sign in", { kind: "main-one", type: "submit" }));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -84,8 +89,8 @@ function showDoor(reason) {
       showDoor("This is no token.");
       return;
     }
-    keep(value);
-    enter();
+    keep(value, { remember: remember.checked });
+    enter({ isNew: true });
   });
   door.replaceChildren(h("main", {}, form));
   door.hidden = false;
@@ -185,11 +190,12 @@ function showConnection() {
 // What happens
 
 let before = "connecting";
-store.addEventListener("connection", (event) => {
+store.addEventListener("connection", () => {
   const { connection } = store;
   if (connection === "out") {
+    const known = hasToken();
     keep(null);
-    showDoor(`${sentence(event.detail)} \`mcp-manifold ui\` opens this page with the right one.`);
+    showDoor(known ? CHANGED : "The hub asks for a token now. `mcp-manifold token` shows it.");
     before = connection;
     return;
   }

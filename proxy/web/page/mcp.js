@@ -1,5 +1,6 @@
 // This page as an MCP client, over /ws: lists tools, calls them, and is asked what servers ask of a user.
 
+import { decode, decodeAsWritten } from "./json.js";
 import { Backoff, openSocket } from "./session.js";
 
 const PROTOCOL = "2025-11-25";
@@ -18,16 +19,6 @@ export class Disconnected extends Error {
   constructor() {
     super("the connection to the hub was lost; whether the call was done is not known");
   }
-}
-
-/** JSON with numbers that JavaScript can't hold kept as they were written, where the browser can do that. */
-function decode(text) {
-  if (!JSON.rawJSON || !/\d{16}|[eE][+-]?\d{3}/.test(text)) return JSON.parse(text);
-  return JSON.parse(text, (_, value, context) => {
-    if (typeof value !== "number" || context?.source === undefined) return value;
-    const exact = Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value));
-    return exact ? value : JSON.rawJSON(context.source);
-  });
 }
 
 class Client extends EventTarget {
@@ -90,7 +81,7 @@ class Client extends EventTarget {
       };
     });
     this.#ready.catch(() => {}); // whoever waits for it is told; if nobody does, that is no error
-    socket.onmessage = (event) => this.#take(decode(event.data));
+    socket.onmessage = (event) => this.#take(decode(event.data), event.data);
   }
 
   async #greet() {
@@ -137,7 +128,7 @@ class Client extends EventTarget {
         clearTimeout(timer);
         how(value);
       };
-      this.#pending.set(id, { resolve: settle(resolve), reject: settle(reject) });
+      this.#pending.set(id, { method, resolve: settle(resolve), reject: settle(reject) });
       this.#send({ id, method, params });
     });
   }
@@ -146,12 +137,14 @@ class Client extends EventTarget {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ jsonrpc: "2.0", ...message }));
   }
 
-  #take(message) {
+  #take(message, text) {
     if (message.method === undefined) {
       const waiting = this.#pending.get(message.id);
       this.#pending.delete(message.id);
-      if (message.error) waiting?.reject(new CallFailed(message.error));
-      else waiting?.resolve(message.result);
+      // What a tool answers is there to be looked at; all else is to be worked with.
+      const said = waiting?.method === "tools/call" ? decodeAsWritten(text) : message;
+      if (said.error) waiting?.reject(new CallFailed(said.error));
+      else waiting?.resolve(said.result);
     } else if (message.id !== undefined) {
       this.#answer(message);
     } else if (message.method === "notifications/progress") {

@@ -2,6 +2,7 @@
 
 import { button, copy, h, icon } from "./dom.js";
 import { bytes, plural } from "./format.js";
+import { decodeAsWritten, isRaw } from "./json.js";
 
 const IMAGES = /^image\/(png|jpeg|gif|webp|avif|bmp|svg\+xml)$/;
 const SOUNDS = /^audio\/[a-z0-9.+-]{1,40}$/;
@@ -76,7 +77,7 @@ function asTree(text) {
   const first = text.trimStart()[0];
   if ((first !== "{" && first !== "[") || text.length > 500_000) return null;
   try {
-    return JSON.parse(text);
+    return decodeAsWritten(text);
   } catch {
     return null;
   }
@@ -153,7 +154,7 @@ export function showTree(value, { open = 1 } = {}) {
   return h("div", { class: "tree mono", role: "group", "aria-label": "Structured value" }, node(null, value, open));
 }
 
-const isBranch = (value) => typeof value === "object" && value !== null && !JSON.isRawJSON?.(value);
+const isBranch = (value) => typeof value === "object" && value !== null && !isRaw(value);
 
 function node(key, value, open) {
   const name = key === null ? null : h("span", { class: "key" }, h("bdi", { text: String(key) }), ": ");
@@ -176,7 +177,7 @@ function node(key, value, open) {
 }
 
 function leaf(value) {
-  if (JSON.isRawJSON?.(value)) return h("span", { class: "value number", text: value.rawJSON });
+  if (isRaw(value)) return h("span", { class: "value number", text: value.rawJSON });
   const kind = value === null ? "null" : typeof value;
   return h("span", { class: `value ${kind} text`, text: kind === "string" ? JSON.stringify(value) : String(value) });
 }

@@ -10,6 +10,7 @@ import { toolPath } from "./tools.js";
 import { store } from "./store.js";
 
 const MOST_CALLS = 8;
+const MOST_CHIPS = 40;
 const TRANSPORTS = { stdio: "child process (stdio)", "streamable-http": "Streamable HTTP", sse: "HTTP with SSE" };
 
 export function serverView(key) {
@@ -65,8 +66,7 @@ export function serverView(key) {
   async function details() {
     try {
       const found = await api(`/servers/${encodeURIComponent(key)}`);
-      setChildren(tools, Object.entries(found.tool_names).map(([name, own]) => h("li", {}, h("a", { class: "chip mono", href: toolPath(name), title: name }, h("bdi", { text: own })))));
-      if (tools.children.length === 0) tools.append(h("li", { class: "soft", text: "None are known." }));
+      showTools(tools, Object.entries(found.tool_names));
       setChildren(steps, found.steps.map(({ at, new: name, reason }) => h("li", {}, h("time", { class: "soft", title: moment(at), text: clock(at) }), h("div", {}, h("strong", { text: stateWord(name) }), reason && h("p", { class: "soft text", text: reason })))));
       if (steps.children.length === 0) steps.append(h("li", { class: "soft", text: "It has not changed yet." }));
     } catch (problem) {
@@ -78,9 +78,20 @@ export function serverView(key) {
   return {
     element,
     title: key,
-    update: { servers: update, tick: update, output: output.update, calls: calls.update },
+    update: { servers: () => { update(); calls.update(); }, tick: update, output: output.update, calls: calls.update },
     close: () => store.watch(null),
   };
+}
+
+/** The first of them; all where that is asked for. */
+function showTools(list, names, most = MOST_CHIPS) {
+  setChildren(list, names.slice(0, most).map(([name, own]) => h("li", {}, h("a", { class: "chip mono", href: toolPath(name), title: name }, h("bdi", { text: own })))));
+  if (names.length === 0) list.append(h("li", { class: "soft", text: "None are known." }));
+  if (names.length <= most) return;
+  list.append(h("li", {}, button(`All ${number(names.length)}`, { kind: "small", on: () => {
+    showTools(list, names, names.length);
+    list.children[most].querySelector("a").focus();
+  } })));
 }
 
 function showProblem(place, server) {
@@ -143,7 +154,8 @@ function callsPanel(key) {
     }));
     list.hidden = calls.length === 0;
     empty.hidden = calls.length > 0;
-    setText(empty.firstChild, store.servers.get(key)?.calls ? "None of the last 1,000 calls went to it." : "No calls yet. Try one of its tools.");
+    const { calls: all = 0, tools = 0 } = store.servers.get(key) ?? {};
+    setText(empty.firstChild, all ? "None of the last 1,000 calls went to it." : tools ? "No calls yet. Try one of its tools." : "No calls yet.");
   }
   return { element, update };
 }

@@ -63,11 +63,13 @@ export function serversView() {
 function tile() {
   const value = h("span", { class: "figure" });
   const more = h("span", { class: "of" });
+  const bad = h("span", { class: "of bad-ink" });
   return {
-    as: (label) => h("div", {}, h("dt", { text: label }), h("dd", {}, value, more)),
-    set(text, rest = "", tone = "") {
+    as: (label) => h("div", {}, h("dt", { text: label }), h("dd", {}, value, more, bad)),
+    set(text, rest = "", tone = "", wrong = "") {
       setText(value, text);
       setText(more, rest);
+      setText(bad, wrong);
       value.className = `figure ${tone}`;
     },
   };
@@ -78,8 +80,8 @@ function summary(tiles, servers) {
   const asleep = servers.filter((server) => server.state === "idle").length;
   const down = servers.filter((server) => ["failed", "backoff"].includes(server.state)).length;
   const ready = servers.filter((server) => server.state === "ready").length;
-  const rest = [`of ${servers.length}`, asleep && `${asleep} asleep`, down && `${down} down`].filter(Boolean).join(" · ");
-  tiles.ready.set(number(ready), rest, down ? "warn-ink" : "");
+  const rest = [`of ${servers.length}`, asleep && `${asleep} asleep`].filter(Boolean).join(" · ");
+  tiles.ready.set(number(ready), rest, "", down ? `· ${number(down)} down` : "");
   tiles.rate.set(rate(sum((server) => server.rate)));
   tiles.flight.set(number(store.inFlight), sum((server) => server.queued) ? `${number(sum((server) => server.queued))} waiting` : "");
   const failed = sum((server) => server.failed.reduce((one, other) => one + other, 0));

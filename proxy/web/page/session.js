@@ -1,11 +1,11 @@
-// Who we are to the hub: the token, which is kept for this tab alone and stands in no URL.
+// Who we are to the hub: the token, which is kept for this tab alone unless it is to be remembered, and stands in no URL.
 
 const KEY = "mcp-manifold-token";
 const PROTOCOL = "mcp";
 
 let token = null;
 try {
-  token = sessionStorage.getItem(KEY);
+  token = sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY);
 } catch {
   // Storage is switched off: the token is asked for again after a reload.
 }
@@ -20,11 +20,13 @@ export class Refused extends Error {
   }
 }
 
-export function keep(value) {
+/** Keep this token for the tab, or for this browser where it is to be remembered; null: forget it everywhere. */
+export function keep(value, { remember = false } = {}) {
   token = value;
   try {
-    if (value === null) sessionStorage.removeItem(KEY);
-    else sessionStorage.setItem(KEY, value);
+    sessionStorage.removeItem(KEY);
+    if (value === null || remember) localStorage.removeItem(KEY);
+    if (value !== null) (remember ? localStorage : sessionStorage).setItem(KEY, value);
   } catch {
     // It is kept as long as the page is.
   }

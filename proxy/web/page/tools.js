@@ -1,25 +1,21 @@
 // Every tool, and one of them to try.
 
-import { api } from "./session.js";
 import { announce, button, copy, h, icon, setChildren, setText } from "./dom.js";
 import { age, duration, number, plural } from "./format.js";
 import { outcomeBadge, outcomeWord } from "./words.js";
+import { mismatches } from "./check.js";
+import { decodeAsWritten, isPlainObject } from "./json.js";
 import { mcp } from "./mcp.js";
+import { learnNames, ownerOf } from "./names.js";
 import { runs } from "./runs.js";
-import { schemaForm } from "./schema.js";
+import { Unfit } from "./fields.js";
+import { schemaForm } from "./form.js";
 import { showResult, showTree } from "./result.js";
 
 export const toolPath = (name) => `#/tools/${encodeURIComponent(name)}`;
 
 const MOST_LISTED = 500;
 const drafts = new Map(); // arguments as they were last sent, by tool: a form that is left and come back to has them
-
-let owners = new Map(); // public name -> [server, its own name]; a name alone does not tell
-
-async function learnOwners() {
-  const { servers } = await api("/servers");
-  owners = new Map(servers.flatMap((server) => Object.entries(server.tool_names).map(([name, own]) => [name, [server.key, own]])));
-}
 
 export function toolsView(chosen) {
   const words = h("input", { class: "input", type: "search", placeholder: "Filter tools", "aria-label": "Filter tools", data: { search: "" } });
@@ -32,6 +28,7 @@ export function toolsView(chosen) {
     h("div", { class: "tool-columns" }, side, place));
   let shown = null;
   let panel = null;
+  let isPlaced = false; // the list is in its order, and was scrolled to the chosen one
 
   function update() {
     const tools = mcp.tools;
@@ -41,8 +38,9 @@ export function toolsView(chosen) {
       return;
     }
     filter();
+    if (!isPlaced) bring();
     const tool = tools.find((one) => one.name === chosen);
-    const text = JSON.stringify([tool, owners.get(chosen)]);
+    const text = JSON.stringify([tool, ownerOf(chosen)]);
     if (text === shown) return;
     shown = text;
     panel?.close();
@@ -55,7 +53,7 @@ export function toolsView(chosen) {
     const fitting = mcp.tools.filter((tool) => `${tool.name} ${titleOf(tool)} ${tool.description ?? ""}`.toLowerCase().includes(wanted));
     const groups = new Map();
     for (const tool of fitting.slice(0, MOST_LISTED)) {
-      const server = owners.get(tool.name)?.[0] ?? "";
+      const server = ownerOf(tool.name)?.[0] ?? "";
       if (!groups.has(server)) groups.set(server, []);
       groups.get(server).push(tool);
     }
@@ -65,6 +63,7 @@ export function toolsView(chosen) {
     setText(count, fitting.length > MOST_LISTED ? `${number(MOST_LISTED)} of ${plural(fitting.length, "tool")}; filter for more` : fitting.length === 0 ? (mcp.tools.length === 0 ? "No tools yet" : "No tool fits") : plural(fitting.length, "tool"));
   }
 
+  const bring = () => list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
   words.addEventListener("input", () => mcp.tools && filter());
   side.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -76,14 +75,17 @@ export function toolsView(chosen) {
       next.focus();
     }
   });
-  const learn = () => learnOwners().then(update, () => {});
+  const learn = () => learnNames().then(() => {
+    update();
+    isPlaced = mcp.tools !== null;
+  }, () => {});
   mcp.open();
   mcp.retry();
   learn();
   return {
     element,
     title: chosen ?? "Tools",
-    update: { tools: () => { update(); learn(); }, run: (event) => panel?.run(event.detail), tick: () => panel?.tick(), shown: () => list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" }) },
+    update: { tools: () => { update(); learn(); }, run: (event) => panel?.run(event.detail), tick: () => panel?.tick(), shown: bring },
     close: () => panel?.close(),
     start: update,
   };
@@ -101,7 +103,7 @@ function nothing(chosen, count) {
 }
 
 const titleOf = (tool) => (typeof tool.title === "string" && tool.title) || (typeof tool.annotations?.title === "string" && tool.annotations.title) || "";
-const ownName = (tool) => owners.get(tool.name)?.[1] ?? tool.name;
+const ownName = (tool) => ownerOf(tool.name)?.[1] ?? tool.name;
 
 function entry(tool, current) {
   return h("a", { href: toolPath(tool.name), "aria-current": current ? "page" : false, title: tool.name }, h("bdi", { class: "mono cut", text: ownName(tool) }), h("span", { class: "soft cut", text: String(tool.description ?? "").trim().split("\n")[0] || titleOf(tool) }));
@@ -127,10 +129,11 @@ function toolPanel(tool) {
   const run = button("Run", { iconName: "play", kind: "main-one", type: "submit" });
   const cancel = button("Cancel", { iconName: "cross", hidden: true, on: () => runs.of(tool.name)?.cancel() });
   const outcome = outcomePanel();
-  const [server] = owners.get(tool.name) ?? [];
+  const doubts = doubtsNote(() => start(true));
+  const [server] = ownerOf(tool.name) ?? [];
   const editor = h("form", { class: "panel", "aria-label": `Try ${tool.name}` },
     h("header", {}, h("h2", { text: "Arguments" }), h("span", { class: "grow" }), swap),
-    h("div", { class: "pad" }, asForm, asJson),
+    h("div", { class: "pad stack" }, asForm, asJson, doubts.element),
     h("footer", {}, run, cancel, h("span", { class: "soft wide" }, h("kbd", { text: "Ctrl" }), " ", h("kbd", { text: "Enter" })), h("span", { class: "grow" }), requestHelp(tool, () => value())));
   const element = h("article", { class: "stack" },
     h("a", { class: "back", href: "#/tools" }, "All tools"),
@@ -141,35 +144,72 @@ function toolPanel(tool) {
     editor, outcome.element,
     h("details", { class: "panel schema" }, h("summary", { text: "Definition" }), h("div", { class: "pad" }, showTree(tool, { open: 2 }))));
 
-  function value() {
-    if (asJson.hidden) return form.value();
+  function value(how) {
+    if (asJson.hidden) return form.value(how);
     try {
-      const parsed = JSON.parse(json.value || "{}");
-      if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) throw new Error("it is not an object");
+      const parsed = decodeAsWritten(json.value.trim() || "{}");
+      if (!isPlainObject(parsed)) throw new Error("it is not an object");
       jsonError.hidden = true;
       return parsed;
     } catch (problem) {
-      jsonError.textContent = `These are no arguments: ${problem.message}`;
-      jsonError.hidden = false;
-      json.focus();
+      complain(`These are no arguments: ${problem.message}`);
       return null;
     }
   }
 
-  function flip() {
-    const now = value();
-    if (now === null) return;
-    if (asJson.hidden) json.value = JSON.stringify(now, null, 2);
-    else form.write(now);
-    asForm.hidden = !asForm.hidden;
-    asJson.hidden = !asJson.hidden;
-    setText(swap, asJson.hidden ? "As JSON" : "As form");
+  function complain(text) {
+    jsonError.textContent = text;
+    jsonError.hidden = false;
+    json.setAttribute("aria-invalid", "true");
+    json.focus();
   }
 
-  function start() {
+  function calm() {
+    doubts.show([]);
+    jsonError.hidden = true;
+    json.removeAttribute("aria-invalid");
+  }
+
+  function flip() {
+    const now = value({ lenient: true });
+    if (now === null) return;
+    if (asJson.hidden) showJson(now);
+    else showForm(now);
+  }
+
+  function showJson(now) {
+    json.value = JSON.stringify(now, null, 2);
+    display(true);
+  }
+
+  /** Where the form has no place for something, JSON stays: nothing that was written gets lost. */
+  function showForm(now) {
+    calm();
+    try {
+      form.write(now);
+      display(false);
+    } catch (problem) {
+      if (!(problem instanceof Unfit)) throw problem;
+      if (asJson.hidden) showJson(now);
+      complain(`The form can't show this: ${problem.path || "it"} ${problem.message}.`);
+    }
+  }
+
+  function display(isJson) {
+    calm();
+    asForm.hidden = isJson;
+    asJson.hidden = !isJson;
+    setText(swap, isJson ? "As form" : "As JSON");
+  }
+
+  function start(anyway = false) {
     if (runs.of(tool.name)?.state === "running") return;
     const args = value();
     if (args === null) return;
+    calm();
+    const found = anyway ? [] : mismatches(schema, args);
+    doubts.show(found);
+    if (found.length) return;
     drafts.set(tool.name, args);
     announce("Running");
     runs.start(tool.name, args);
@@ -193,9 +233,24 @@ function toolPanel(tool) {
     event.preventDefault();
     start();
   });
-  if (drafts.has(tool.name)) form.write(drafts.get(tool.name));
+  editor.addEventListener("input", calm);
+  if (drafts.has(tool.name)) showForm(drafts.get(tool.name));
   show(runs.of(tool.name));
   return { element, run: show, tick: () => outcome.tick(), close() {} };
+}
+
+/** What does not fit the schema. The server has the last word: it may be asked all the same. */
+function doubtsNote(anyway) {
+  const list = h("ul", { class: "stack-small" });
+  const element = h("div", { class: "note warn", role: "alert", hidden: true }, icon("warning"),
+    h("div", { class: "stack-small" }, h("p", { text: "These arguments do not fit the tool's schema:" }), list, h("div", {}, button("Run anyway", { kind: "small", on: anyway }))));
+  return {
+    element,
+    show(found) {
+      if (found.length) list.replaceChildren(...found.map(({ path, message }) => h("li", {}, path && h("bdi", { class: "mono text", text: path }), path && " ", h("span", { class: "text", text: message }))));
+      element.hidden = found.length === 0;
+    },
+  };
 }
 
 /** The same call from outside, for scripts. */

@@ -1,0 +1,148 @@
+"""A request's place in a trace, from its arrival to its end.
+
+What comes with a context that is sampled is recorded and passed on as a child of ours; with one that is not, it passes
+as it is. What comes with none begins a trace, and whether that one is sampled is told to the server, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+from msgspec import Raw
+
+from .. import tracecontext, wire
+from ..errors import WireError
+from ..tracecontext import RANDOM, SAMPLED, Trace
+
+_TRACE_BITS: Final = 128
+_SPAN_BITS: Final = 64
+
+
+class Spanned(Protocol):
+    """What may have a span."""
+
+    span: Span | None
+
+
+class Span:
+    """What one request is in its trace; `header` is the `traceparent` for the server, as JSON."""
+
+    __slots__ = (
+        "_asked",
+        "_asked_id",
+        "_code",
+        "_flags",
+        "_ours",
+        "_parent",
+        "_sends",
+        "_sent",
+        "_served",
+        "_state",
+        "_trace_id",
+        "header",
+    )
+
+    def __init__(self, trace_id: str, parent: str, served: str, asked: str, flags: int, state: str) -> None:
+        self._trace_id = trace_id
+        self._parent = parent
+        self._served = served
+        self._asked = asked
+        self._flags = flags
+        self._state = state
+        self._sent: float | None = None
+        self._sends = 0
+        self._asked_id = 0
+        self._code: int | None = None
+        self._ours = False
+        self.header = f'"00-{trace_id}-{asked}-{flags:02x}"'.encode()
+
+    @property
+    def is_root(self) -> bool:
+        """The trace begins with it."""
+        return not self._parent
+
+    def child(self, served: str, asked: str) -> Span:
+        """A span within what we asked of the other side."""
+        return Span(self._trace_id, self._asked, served, asked, self._flags, self._state)
+
+    def mark(self, meta: Mapping[str, Raw | bytes]) -> dict[str, Raw | bytes]:
+        """The members of a `_meta` with us as the parent. The state of a trace that ends here goes no further."""
+        marked: dict[str, Raw | bytes] = {**meta, "traceparent": self.header}
+        if not self._parent:
+            marked.pop("tracestate", None)
+        return marked
+
+    def sent(self, id: int, now: float) -> None:
+        """The request leaves under this id; perhaps not for the first time."""
+        self._asked_id = id
+        self._sends += 1
+        if self._sent is None:
+            self._sent = now
+
+    def failed(self, code: int, *, ours: bool) -> None:
+        """The answer is an error."""
+        self._code, self._ours = code, ours
+
+    def ended(self, name: str, started: float, now: float) -> Trace | None:
+        """What there is to tell; None of what is not sampled."""
+        if not self._flags & SAMPLED:
+            return None
+        return Trace(
+            self._trace_id,
+            self._parent,
+            self._served,
+            self._asked,
+            self._flags,
+            self._state,
+            now,
+            name,
+            None if self._sent is None else self._sent - started,
+            self._sends,
+            self._asked_id,
+            self._code,
+            self._ours,
+        )
+
+
+class Tracing:
+    """Begins spans. Of the traces that begin here the share `ratio` is sampled; `bits` gives so many random ones."""
+
+    def __init__(self, ratio: float, bits: Callable[[int], int]) -> None:
+        self._bound = round(ratio * (1 << _SPAN_BITS))
+        self._bits = bits
+
+    def begin(self, meta: Raw | None) -> Span | None:
+        """The span of a request with this `_meta`, if any; None where its caller's context passes as it is."""
+        members: dict[str, Raw] = {}
+        if meta is not None:
+            with suppress(WireError):  # not ours to judge: the server will
+                members = wire.open_object(meta)
+        parent = tracecontext.parse(wire.text(members.get("traceparent")))
+        if parent is None:
+            return self._root()
+        if not parent.sampled:
+            return None
+        state = tracecontext.state(wire.text(members.get("tracestate")))
+        return Span(parent.trace_id, parent.span_id, self._id(), self._id(), parent.flags, state)
+
+    def begin_question(self, meta: Raw | None, calls: Sequence[Spanned]) -> Span | None:
+        """The same of what a server asks while it works on these calls: without a context of its own it belongs to the
+        call, if there is only one.
+        """
+        span = self.begin(meta)
+        if span is None or not span.is_root or len(calls) != 1:
+            return span
+        call = calls[0].span
+        return call.child(self._id(), self._id()) if call is not None else None
+
+    def _root(self) -> Span:
+        # All but the zero, which the standard keeps for "none".
+        number = self._bits(_TRACE_BITS) or 1
+        # The same decision as the SDKs' own samplers take on the same id.
+        sampled = number & ((1 << _SPAN_BITS) - 1) < self._bound
+        return Span(f"{number:032x}", "", self._id(), self._id(), RANDOM | (SAMPLED if sampled else 0), "")
+
+    def _id(self) -> str:
+        return f"{self._bits(_SPAN_BITS) or 1:016x}"

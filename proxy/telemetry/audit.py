@@ -1,0 +1,122 @@
+"""Events -> the audit: a file with one row for each tool call, which nobody here ever moves or cuts.
+
+A row is written to the system a moment after its call ended, and at the end of the proxy. It is not forced to the
+disk: what was written survives the proxy, however that ends, but perhaps not a loss of power.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from ..events import CallFinished, ClientConnected, ClientGone, Event, Notice
+from .sink import LogSink
+from .timestamp import timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..config.models import AuditSettings
+    from ..events import Emit
+    from .redact import Redactor
+
+
+class Row(msgspec.Struct, omit_defaults=True):
+    """One call. `verdict` is "refused" where it was given to no server, and `reason` then says why.
+
+    `front` and `peer` are how and from where the client came, as far as that is known. `name` is what was asked for
+    where it is no tool. `arguments_sha256` is taken over the bytes of `arguments` as the client sent them.
+    """
+
+    time: str
+    client: str
+    session: str
+    request_id: str
+    server: str
+    tool: str
+    verdict: str
+    outcome: str
+    delivered: str
+    ms: float
+    arguments_sha256: str = ""
+    name: str = ""
+    reason: str = ""
+    front: str = ""
+    peer: str = ""
+
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Audit:
+    """Takes events and writes rows to `sink`. `redact` sees every text of others'."""
+
+    def __init__(self, sink: LogSink, redact: Redactor, clock: Callable[[], float]) -> None:
+        self._sink = sink
+        self._redact = redact
+        self._clock = clock
+        self._origins: dict[str, tuple[str, str]] = {}
+        sink.describe_dropped = self._missing
+
+    def __call__(self, event: Event, at: float | None = None) -> None:
+        """Write the row of a call that ended at `at`, in Unix seconds, or just now."""
+        if type(event) is CallFinished:
+            self._sink.write(_encode(self._row(event, self._clock() if at is None else at)) + b"\n")
+        elif type(event) is ClientConnected and event.front:
+            self._origins[event.session] = event.front, event.peer
+        elif type(event) is ClientGone:
+            self._origins.pop(event.session, None)
+
+    def _row(self, call: CallFinished, at: float) -> Row:
+        redact = self._redact
+        front, peer = self._origins.get(call.session, ("", ""))
+        refused = call.delivered == "no" and call.outcome != "cancelled"
+        return Row(
+            timestamp(at),
+            redact(call.client),
+            redact(call.session),
+            redact(call.request_id),
+            redact(call.server),
+            redact(call.tool),
+            "refused" if refused else "allowed",
+            call.outcome,
+            call.delivered,
+            round(call.seconds * 1000, 3),
+            call.noted.digest if call.noted is not None else "",
+            redact(call.name),
+            redact(call.reason),
+            front,
+            peer,
+        )
+
+    def _missing(self, rows: int) -> bytes:
+        return _encode({"time": timestamp(self._clock()), "event": "rows_missing", "rows": rows}) + b"\n"
+
+
+def open_audit(
+    settings: AuditSettings, redact: Redactor, emit: Emit, clock: Callable[[], float]
+) -> tuple[Audit, Callable[[], None]] | None:
+    """The audit that the settings name, and what closes it; None where there is none.
+
+    Where rows can't be written that is told once, as an error, and calls go on: how many are missing is in the file as
+    soon as it can be written again.
+    """
+    file = settings.file
+    if file is None:
+        return None
+    try:
+        sink = LogSink(file)
+    except OSError as problem:
+        emit(Notice("error", f"no audit: {file}: {problem.strerror or problem}"))
+        return None
+    told = set[str]()
+
+    def failed(problem: OSError) -> None:
+        reason = problem.strerror or str(problem)
+        if reason not in told:
+            told.add(reason)
+            emit(Notice("error", f"rows are missing in the audit {file}: {reason}"))
+
+    sink.failed = failed
+    return Audit(sink, redact, clock), sink.close

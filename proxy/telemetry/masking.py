@@ -1,0 +1,188 @@
+"""Payloads as texts that can be shown: cut, without configured secrets, and without what looks like one.
+
+What looks like a secret is the value under a telling name (`password`, `api_key`, ...), in JSON or in text; a bearer
+token, a JWT, a PEM block, the credentials in an address; and any long run of characters without a pattern. So ids and
+hashes are masked as well, and a secret in plain words is not: it is for debugging, not for keeping.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from .. import texts
+from .redact import MASK
+
+LONGEST: Final = 2048
+"""Bytes of the text that is shown."""
+MOST_READ: Final = 256 * 1024
+"""Bytes of JSON that are read at all: it happens on the way to the server."""
+_MOST_ITEMS: Final = 100
+_DEEPEST: Final = 20
+_SEARCHED: Final = 12 * 1024
+"""Characters of a string that are searched."""
+_DOUBTFUL: Final = 512
+"""The last of them, where it was cut, are not shown: what was cut in half may not look like a secret any more."""
+
+_TELLING: Final = (
+    r"pass(?:word|wd|phrase|code)|pwd|secret|token|credential|cookie|bearer|jwt|signature|otp|session[-_ ]?id"
+    r"|(?:proxy[-_ ]?)?auth(?!ors?(?![a-z]))|authorization"
+    r"|(?:api|access|private|ssh|encryption|signing|master|licen[sc]e|account|shared|storage|service|client)[-_ ]?key"
+)
+_TELLING_NAME: Final = re.compile(_TELLING, re.IGNORECASE)
+_WHOLE_LINE: Final = re.compile(
+    r"((?:set-)?cookie|(?:proxy-)?authorization)(\s{0,3}[:=]\s{0,3})[^\r\n]+", re.IGNORECASE
+)
+# No quantifier without a bound before what is looked for: each of these is tried at every character.
+_NAMED: Final = re.compile(
+    rf"((?:{_TELLING})[\w-]{{0,40}}[\"']?\s{{0,3}}[:=][\s\[{{(]{{0,6}})"
+    r"(\"(?:[^\"\\]|\\.)*+\"?|'[^']*+'?|[^\s\"',;&}\])]++)",
+    re.IGNORECASE,
+)
+_OPTION: Final = re.compile(
+    rf"(?<![\w-])(--?[\w-]{{0,30}}(?:{_TELLING})[\w-]{{0,30}}\s{{1,3}})(?![-\s])\S++", re.IGNORECASE
+)
+_SCHEME: Final = re.compile(r"\b(bearer|basic|digest|negotiate)\s{1,3}[\w+/=.~-]{6,}+", re.IGNORECASE)
+_PEM: Final = re.compile(r"-----BEGIN [^-\r\n]{1,64}-----.*?(?:-----END [^-\r\n]{1,64}-----|\Z)", re.DOTALL)
+_JWT: Final = re.compile(r"(?<![\w-])eyJ[\w-]{5,}+(?:\.[\w-]*+){1,4}")
+_USERINFO: Final = re.compile(r"(://[^/?#@:\s]{0,256}:)[^/?#@\s]{1,256}@")
+_KNOWN: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:sk-|pk_|rk_|sk_|gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|AKIA|ASIA|AIza|npm_|pypi-|hf_|ya29\.)"
+    r"[\w.-]{8,}+"
+)
+_RUN: Final = re.compile(r"[A-Za-z0-9_=+-]{20,}+")
+_RUN_WITH_SLASHES: Final = re.compile(r"[A-Za-z0-9_=+/-]{32,}+")
+_PARTS: Final = re.compile(r"[-_+=/]")
+_LONGEST_WORD: Final = 16
+# One of these is in whatever the patterns above find that look for words; most texts have none, which is quickly seen.
+_ROOTS: Final = (
+    "pass", "pwd", "secret", "token", "cred", "cookie", "bearer", "jwt", "sign", "otp", "session", "auth", "key",
+    "basic", "digest", "negotiate",
+)  # fmt: skip
+_RANDOM: Final = 3.2
+_RANDOM_WITH_SLASHES: Final = 4.5
+"""Bits for each character. Words with a few digits have less, and paths, which have slashes, less than base64."""
+
+
+class Masker:
+    """`masker(raw)` is some JSON (arguments, a result or an error) as a text that may be shown.
+
+    `redact` masks configured secrets in a text, cuts it at some KiB, and takes its control characters.
+    """
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        self._redact = redact
+
+    def __call__(self, raw: bytes) -> str:
+        if len(raw) > MOST_READ:
+            return f"[{len(raw)} bytes, too many to look through]"
+        try:
+            value = _read(raw)
+        except (ValueError, RecursionError):
+            return f"[{len(raw)} bytes that could not be read]"
+        text = self._answer(value) if isinstance(value, dict) and _is_answer(value) else self._dump(value)
+        return texts.cut(text, LONGEST)
+
+    def text(self, text: str) -> str:
+        """A text without secrets."""
+        # Configured secrets first: of one that is half masked already the other half would stay.
+        redacted = self._redact(text[:_SEARCHED])
+        masked = mask(redacted)
+        return masked[:-_DOUBTFUL] + "…" if len(text) > _SEARCHED or redacted.endswith(" [cut]") else masked
+
+    def _answer(self, value: dict[str, object]) -> str:
+        content = value.get("content")
+        if isinstance(content, list) and content:
+            return "\n".join(self._block(block) for block in content[:_MOST_ITEMS])
+        if "structuredContent" in value:
+            return self._dump(value["structuredContent"])
+        return self._loose(str(value["message"])) if "message" in value else self._dump(value)
+
+    def _block(self, block: object) -> str:
+        if isinstance(block, dict) and isinstance(block.get("text"), str):
+            return self._loose(block["text"])
+        kind = block.get("type") if isinstance(block, dict) else None
+        return f"[{self.text(str(kind))}]"
+
+    def _loose(self, text: str) -> str:
+        """A text that may be JSON, as those of tools often are: then its members' names tell more."""
+        if text.lstrip()[:1] in ("{", "[") and len(text) <= MOST_READ:
+            try:
+                return self._dump(_read(text.encode()))
+            except (ValueError, RecursionError):
+                pass
+        return self.text(text)
+
+    def _dump(self, value: object) -> str:
+        return json.dumps(self._masked(value, 0, hidden=False), ensure_ascii=False, separators=(",", ":"))
+
+    def _masked(self, value: object, depth: int, *, hidden: bool) -> object:
+        if depth > _DEEPEST:
+            return "…"
+        if isinstance(value, dict):
+            some = list(value.items())[:_MOST_ITEMS]
+            return {
+                self.text(name): self._masked(each, depth + 1, hidden=hidden or _TELLING_NAME.search(name) is not None)
+                for name, each in some
+            }
+        if isinstance(value, list):
+            return [self._masked(each, depth + 1, hidden=hidden) for each in value[:_MOST_ITEMS]]
+        if hidden and value is not None and not isinstance(value, bool):
+            return MASK
+        if isinstance(value, str):
+            return self._loose(value)
+        # A number may be a configured secret as well.
+        return value if value is None or isinstance(value, bool) or self._redact(str(value)) == str(value) else MASK
+
+
+def mask(text: str) -> str:
+    """`text` without what looks like a secret."""
+    text = _PEM.sub(MASK, text)
+    small = text.lower()
+    if any(root in small for root in _ROOTS):
+        text = _WHOLE_LINE.sub(rf"\1\2{MASK}", text)
+        text = _NAMED.sub(_quoted_mask, text)
+        text = _OPTION.sub(rf"\1{MASK}", text)
+        text = _SCHEME.sub(rf"\1 {MASK}", text)
+    text = _USERINFO.sub(rf"\1{MASK}@", text)
+    text = _JWT.sub(MASK, text)
+    text = _KNOWN.sub(MASK, text)
+    text = _RUN_WITH_SLASHES.sub(lambda run: _unless_random(run[0], _RANDOM_WITH_SLASHES), text)
+    return _RUN.sub(lambda run: _unless_random(run[0], _RANDOM), text)
+
+
+def _quoted_mask(found: re.Match[str]) -> str:
+    quote = found[2][0] if found[2][0] in "\"'" else ""
+    return f"{found[1]}{quote}{MASK}{quote}"
+
+
+def _unless_random(run: str, least: float) -> str:
+    if not any(map(str.isdigit, run)) or not any(map(str.isalpha, run)) or all(map(_is_word, _PARTS.split(run))):
+        return run
+    total = len(run)
+    entropy = -sum(count / total * math.log2(count / total) for count in Counter(run).values())
+    return MASK if entropy >= least else run
+
+
+def _is_word(part: str) -> bool:
+    """Whether it is like the parts of names: `create`, `Issue`, `v2`, `2026`."""
+    if part.isalpha():
+        return len(part) <= _LONGEST_WORD and (part.islower() or part.isupper() or part.istitle())
+    return len(part) <= 2 or (part.isdigit() and len(part) <= 4)
+
+
+def _is_answer(value: dict[str, object]) -> bool:
+    return isinstance(value.get("content"), list) or "structuredContent" in value or value.keys() >= {"code", "message"}
+
+
+def _read(raw: bytes) -> object:
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return json.loads(raw.decode())  # half a character, or a number out of range: JSON all the same

@@ -1,0 +1,92 @@
+"""`mcp-manifold top --once`: what runs now, for scripts and for those without a terminal."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.control.place import find
+from tests.support import servers
+from tests.support.commands import Here, apart, at_a_terminal
+from tests.support.manifold import Manifold, running, write_config
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="mm"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def ready(state: Path, manifold: Manifold) -> None:
+    manifold.tools()
+    while not find(state):
+        manifold.request("ping")
+
+
+def test_a_table_has_a_row_for_each_server(here: Here, state: Path) -> None:
+    entries = {"raw": servers.script("raw_echo.py"), "broken": servers.entry(["/no/such/program"])}
+    config = write_config(state / "config", entries, stateDir=str(state))
+    with running(config) as manifold:
+        ready(state, manifold)
+        manifold.call("raw__verbatim")
+        done = here("top", "--once", "--config", config)
+    assert (done.code, done.err) == (0, b"")
+    words = [line.split() for line in done.lines]
+    assert words[0] == "process pid server state calls/s p50 p99 calls failed running memory".split()
+    assert words[1][:5] == ["raw-client", str(manifold.pid), "raw", "●", "ready"]
+    assert words[2][:5] == ["raw-client", str(manifold.pid), "broken", "✖", "failed"]
+    assert words[1][8] == "1"
+
+
+def test_json_has_all_figures_for_scripts(here: Here, state: Path) -> None:
+    config = write_config(state / "config", {"raw": servers.script("raw_echo.py")}, stateDir=str(state))
+    with running(config, env={"CLAUDE_CODE_SESSION_ID": "abc"}) as manifold:
+        ready(state, manifold)
+        done = here("top", "--once", "--json", "--config", config)
+    [process] = json.loads(done.out)["processes"]
+    assert {name: process[name] for name in ("pid", "kind", "session", "problem", "in_flight", "config")} == {
+        "pid": manifold.pid,
+        "kind": "run",
+        "session": "abc",
+        "problem": "",
+        "in_flight": 0,
+        "config": str(config),
+    }
+    [server] = process["servers"]
+    assert (server["key"], server["state"], server["calls"]) == ("raw", "ready", 0)
+    assert process["memory_in_all"] == process["memory"] + server["memory"]
+    assert server["memory"] > 1 << 20
+
+
+def test_where_nothing_runs_it_says_where_it_looked(here: Here, state: Path) -> None:
+    config = write_config(state / "config", {}, stateDir=str(state))
+    done = here("top", "--once", "--config", config)
+    assert (done.code, done.lines) == (0, [f"no proxy is running (looked in {state / 'run'})"])
+    assert json.loads(here("top", "--json", "--config", config).out) == {"processes": []}
+
+
+def test_a_proxy_that_does_not_listen_is_named_with_the_reason(here: Here, state: Path) -> None:
+    config = write_config(state / "config", {}, stateDir=str(state))
+    with running(config) as manifold:
+        ready(state, manifold)
+        Path(find(state)[0].socket).unlink()
+        done = here("top", "--once", "--config", config)
+    assert "it does not listen: No such file or directory" in done.out.decode()
+
+
+def test_without_a_configuration_it_looks_in_the_users_own_state_directory(state: Path) -> None:
+    env = {"HOME": str(state), "XDG_STATE_HOME": str(state), "XDG_CONFIG_HOME": str(state), "MCP_MANIFOLD_CONFIG": ""}
+    done = apart(["top", "--once"], env=env)
+    assert done.lines == [f"no proxy is running (looked in {state / 'mcp-manifold' / 'run'})"]
+    assert apart(["top", "--once", "--config", state / "none.json"], env=env).code == 2
+
+
+def test_without_a_terminal_it_says_what_to_do(state: Path) -> None:
+    config = write_config(state / "config", {}, stateDir=str(state))
+    done = apart(["top", "--config", config])
+    assert (done.code, done.out) == (1, b"")
+    assert done.err.decode().startswith("`top` needs a terminal; `top --once` prints")

@@ -1,0 +1,158 @@
+"""Payloads as they may be shown."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.telemetry.masking import LONGEST, MOST_READ, Masker, mask
+from proxy.telemetry.redact import Redactor
+
+SECRET = "Gh7-kQz_91"  # too short to look random, so that what finds it is what is under test
+
+
+def shown(value: Any, *configured: str) -> str:
+    return Masker(Redactor(configured))(json.dumps(value).encode())
+
+
+def answer(text: str) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": text}]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password", "Password", "db_password", "passwd", "PGPASSWORD", "secret", "clientSecret", "token",
+        "access_token", "accessToken", "Authorization", "proxy-authorization", "auth", "api_key", "apiKey", "API-KEY",
+        "x-api-key", "cookie", "Set-Cookie", "credentials", "private_key", "session_id", "passphrase", "otp", "jwt",
+    ],
+)  # fmt: skip
+def test_what_stands_under_a_telling_name_is_masked_with_all_that_is_in_it(name: str) -> None:
+    assert shown({name: SECRET, "n": 1}) == json.dumps({name: "***", "n": 1}, separators=(",", ":"))
+    assert SECRET not in shown({"deep": [{name: {"a": [SECRET, 4711], "b": True}}]})
+    assert "4711" not in shown({"deep": [{name: {"a": [SECRET, 4711], "b": True}}]})
+
+
+@pytest.mark.parametrize("name", ["author", "authors", "path", "key", "keys", "compass", "monkey", "description", "id"])
+def test_other_names_are_shown_with_their_values(name: str) -> None:
+    assert shown({name: "plain words"}) == f'{{"{name}":"plain words"}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"password: {SECRET}",
+        f"DB_PASSWORD={SECRET} HOST=x",
+        f"the api-key = '{SECRET}'",
+        f'{{broken json "token": "{SECRET}"',
+        f'[{{"tokens": [ "{SECRET}"',
+        f"tool --api-key {SECRET} --verbose",
+        f"tool --token={SECRET}",
+        f"curl -H 'Authorization: Bearer {SECRET}' x",
+        f"Authorization: Custom {SECRET}",
+        f"authorization is bearer {SECRET}",
+        f"Cookie: a=b; session={SECRET}",
+        f"https://me:{SECRET}@example.org/x",
+        f"https://example.org/?a=b&access_token={SECRET}&c=d",
+        f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----",
+        f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}",
+        f"ghp_{SECRET}",
+        f"sk-{SECRET}",
+        f"eyJhbGciOiJI.{SECRET}.x",
+        json.dumps({"a": {"secret": SECRET}}),
+        json.dumps([{"token": [SECRET]}]),
+    ],
+)
+def test_what_looks_like_a_secret_in_a_text_is_masked(text: str) -> None:
+    assert SECRET not in shown({"text": text})
+    assert SECRET not in shown(answer(text))
+    assert SECRET not in shown({"code": -32000, "message": text})
+    assert SECRET not in shown({"structuredContent": {"said": text}, "isError": True})
+
+
+@pytest.mark.parametrize(
+    "random",
+    [
+        "881049d3f1b2c3d4e5f60718293a4b5c6d7e8f90",
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY1",
+        "aGVsbG8gd29ybGQgMTIzNDU2",
+        "123e4567-e89b-12d3-a456-426614174000",
+    ],
+)
+def test_a_long_run_of_characters_without_a_pattern_is_masked(random: str) -> None:
+    assert shown({"what": f"it is {random}."}) == '{"what":"it is ***."}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/usr/lib/python3.11/site-packages/mypackage/module1.py",
+        "2026-01-02T03:04:05.678Z",
+        "create_issue_v2_with_a_rather_long_name_2026",
+        "Read the documentation-for-version-2-of-the-thing",
+        "https://example.org/a/long/path/to/something?page=2",
+        "a plain sentence: nothing in it, 100 %",
+    ],
+)
+def test_plain_texts_pass(text: str) -> None:
+    assert shown({"what": text}) == json.dumps({"what": text}, separators=(",", ":"))
+
+
+def test_configured_secrets_are_masked_wherever_they_are() -> None:
+    for value in ({"a": "x tall-order y"}, {"tall-order": 1}, answer("tall-order"), [["tall-order"]], {"n": 123456}):
+        text = shown(value, "tall-order", "123456")
+        assert "tall-order" not in text
+        assert "123456" not in text
+        assert "***" in text
+
+
+def test_of_a_configured_secret_that_is_partly_masked_already_nothing_stays() -> None:
+    assert "begin" not in shown({"a": "begin password=x end"}, "begin password=x end")
+
+
+def test_blocks_that_are_no_text_are_named() -> None:
+    block = {"type": "image", "data": "aGVsbG8gd29ybGQgMTIzNDU2", "mimeType": "image/png"}
+    assert shown({"content": [block, {"type": "text", "text": "below"}, 5]}) == "[image]\nbelow\n[None]"
+
+
+def test_texts_are_cut_and_of_what_is_cut_in_half_no_half_is_shown() -> None:
+    assert len(shown({"a": "many words " * 1000})) <= LONGEST
+    secret = "correct horse battery staple"
+    for before in range(8 * 1024 - 40, 8 * 1024 + 10):
+        assert "corre" not in shown({"a": "-" * before + secret}, secret)
+
+
+def test_what_is_too_long_or_no_json_is_not_shown_at_all() -> None:
+    assert (
+        Masker(Redactor())(b"[" + b"1," * MOST_READ + b"1]") == f"[{2 * MOST_READ + 3} bytes, too many to look through]"
+    )
+    assert Masker(Redactor())(b'{"password') == "[10 bytes that could not be read]"
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"a":1e400}', b'{"a":"\\ud800"}', b'{"a":' + b"9" * 100 + b"}", b"[" * 900 + b"]" * 900]
+)
+def test_odd_json_is_no_trouble(raw: bytes) -> None:
+    Masker(Redactor())(raw).encode()
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["content", "text", "message"]), inner),
+    max_leaves=10,
+)
+
+
+@given(value=_JSON, junk=st.binary())
+def test_nothing_that_a_peer_sends_makes_it_raise(value: Any, junk: bytes) -> None:
+    for raw in (json.dumps(value).encode(), junk):
+        assert len(Masker(Redactor(["secret"]))(raw).encode()) <= LONGEST
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "a-", "a1_", "--a", "-", "token", "eyJ", "://a:", 'password="\\', "auth ", " -t"]
+)
+def test_long_texts_are_searched_in_time_that_grows_no_faster_than_they_do(piece: str) -> None:
+    mask(piece * (100_000 // len(piece)))

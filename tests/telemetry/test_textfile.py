@@ -1,0 +1,102 @@
+"""What node_exporter finds of several processes in one directory."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.aside import aside
+from proxy.events import CallFinished, Event, Notice
+from proxy.telemetry import textfile
+from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.published import this_process
+from proxy.telemetry.textfile import Textfile
+from tests.support.client import PATIENCE
+from tests.support.prometheus import MISSING, PROMTOOL
+
+US = this_process("run", "one")
+CALL = CallFinished("client", "session", "1", "git", "status", "ok", 0.1, 1, 2)
+
+
+def quiet(event: Event) -> None:
+    raise AssertionError(event)
+
+
+class Looking:
+    """Runs a text file in the background, and waits for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(textfile, "EVERY", 0.01)
+
+    async def until_written(self, directory: Path, text: str) -> str:
+        with anyio.fail_after(PATIENCE):
+            while True:
+                written = "".join(path.read_text() for path in directory.glob("*.prom"))
+                if text in written:
+                    return written
+                await anyio.sleep(0.005)
+
+
+async def test_it_holds_the_series_as_they_are_and_goes_with_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, looking = Metrics(), Looking(monkeypatch)
+    file = Textfile(tmp_path, US, metrics.registry, quiet)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(file.run)
+        await looking.until_written(tmp_path, "mcp_manifold_build_info")
+        metrics(CALL)
+        await looking.until_written(tmp_path, 'tool="status"')
+        tasks.cancel_scope.cancel()
+    file.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not PROMTOOL, reason=MISSING)
+async def test_the_series_of_two_processes_can_stand_in_one_exposition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, samples = Looking(monkeypatch), list[tuple[str, frozenset[tuple[str, str]]]]()
+    for process in (US, US._replace(pid=4242, session="two")):
+        metrics = Metrics()
+        metrics(CALL)
+        file = Textfile(tmp_path, process, metrics.registry, quiet)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(file.run)
+            text = await looking.until_written(tmp_path, f'session="{process.session}"')
+            tasks.cancel_scope.cancel()
+        done = await anyio.run_process([PROMTOOL, "check", "metrics"], input=text.encode(), check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        for family in text_string_to_metric_families(text):
+            samples += [(sample.name, frozenset(sample.labels.items())) for sample in family.samples]
+        file.close()
+    assert len(samples) == len(set(samples))
+
+
+async def test_a_directory_that_is_not_there_is_told_once_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notices: list[Event] = []
+    tries, tried_again = 0, anyio.Event()
+
+    async def counted(work: Callable[[], object], name: str) -> object:
+        nonlocal tries
+        tries += 1
+        if tries > 3:
+            tried_again.set()
+        return await aside(work, name)
+
+    monkeypatch.setattr(textfile, "aside", counted)
+    looking, directory = Looking(monkeypatch), tmp_path / "collector"
+    file = Textfile(directory, US, Metrics().registry, notices.append)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(file.run)
+        with anyio.fail_after(PATIENCE):
+            await tried_again.wait()
+        directory.mkdir()
+        await looking.until_written(directory, "mcp_manifold_build_info")
+        tasks.cancel_scope.cancel()
+    file.close()
+    assert notices == [Notice("warning", f"no metrics in {directory}: No such file or directory")]
