@@ -171,7 +171,9 @@ def run_command_line(argv: Sequence[str]) -> int:
     if arguments.command == "call" and len(rest) == 1 and arguments.arguments is None and not rest[0].startswith("-"):
         arguments.arguments = rest.pop()  # argparse wants it right behind the name, people put it last
     if rest:
-        parser.exit(2, f"unknown argument: {' '.join(rest)} (try mcp-manifold {arguments.command} --help)\n")
+        parser.exit(
+            2, f"mcp-manifold: unknown argument: {' '.join(rest)} (try mcp-manifold {arguments.command} --help)\n"
+        )
     try:
         # Each command brings its own imports, and `run` must not pay for the others'.
         command = importlib.import_module(f"proxy.commands.{arguments.command}")

@@ -30,6 +30,8 @@ from tests.support.processes import eventually, marked, new_mark, nothing_left
 from tests.support.raw_http import Reply, Request, Site
 
 KINDS = ("file", "mapping", "url")
+ASKING = ("asks", "begs", "nags", "pries")
+"""A server for each test of questions: of one that has just served another client, a hub can't tell whom it asks."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             "full": servers.script("full.py", "ask"),
             "curious": servers.script("curious.py"),
             "stairs": servers.script("curious.py", "2"),
+            **{name: servers.script("curious.py") for name in ASKING},
         },
     )
     match request.param:
@@ -250,14 +253,14 @@ async def test_servers_ask_what_there_is_a_handler_for(setup: Setup, tmp_path: P
         async with connect(
             setup.source, **setup.options, on_elicitation=elicit, on_sampling=sample, roots=[tmp_path]
         ) as hub:
-            ask = partial(asked, hub)
-            assert await ask("elicitation/create", form) == {"action": "accept", "content": {"said": "curious: Name?"}}
+            ask = partial(asked, hub, "asks")
+            assert await ask("elicitation/create", form) == {"action": "accept", "content": {"said": "asks: Name?"}}
             assert (await ask("sampling/createMessage", {"messages": [message], "maxTokens": 9}))["model"] == "m"
             assert await ask("roots/list", {}) == {"roots": [{"uri": tmp_path.as_uri(), "name": tmp_path.name}]}
 
 
 async def test_what_there_is_no_handler_for_is_refused(hub: Hub) -> None:
-    answer = await asked(hub, "sampling/createMessage", {"messages": [], "maxTokens": 9})
+    answer = await asked(hub, "begs", "sampling/createMessage", {"messages": [], "maxTokens": 9})
     assert answer["code"] == -32601
 
 
@@ -280,7 +283,7 @@ async def test_a_handler_that_fails_is_an_error_for_the_server_alone(
 
     with anyio.fail_after(PATIENCE):
         async with connect(setup.source, **setup.options, on_sampling=fail) as hub:
-            answer = await asked(hub, "sampling/createMessage", {"messages": [], "maxTokens": 9})
+            answer = await asked(hub, "nags", "sampling/createMessage", {"messages": [], "maxTokens": 9})
             assert answer["code"] == -32603
             assert "secret" not in answer["message"]
             assert (await hub.call_tool("full__pid")).text
@@ -292,7 +295,9 @@ async def test_what_is_no_answer_is_an_error_for_the_server(answer: Any, caplog:
     config = {"mcpServers": {"curious": servers.script("curious.py")}}
     with anyio.fail_after(PATIENCE):
         async with connect(config, on_sampling=lambda _: answer) as hub:
-            assert (await asked(hub, "sampling/createMessage", {"messages": [], "maxTokens": 9}))["code"] == -32603
+            assert (await asked(hub, "curious", "sampling/createMessage", {"messages": [], "maxTokens": 9}))[
+                "code"
+            ] == -32603
     assert "the handler of sampling/createMessage failed" in caplog.text
 
 
@@ -301,15 +306,15 @@ async def test_servers_ask_programs_that_know_nothing_of_anyio(setup: Setup) -> 
 
     async def use() -> Any:
         async with connect(setup.source, **setup.options, on_sampling=lambda _: {"model": "m"}) as hub:
-            return await asked(hub, "sampling/createMessage", {"messages": [], "maxTokens": 9})
+            return await asked(hub, "pries", "sampling/createMessage", {"messages": [], "maxTokens": 9})
 
     with anyio.fail_after(PATIENCE):
         assert await anyio.to_thread.run_sync(asyncio.run, use()) == {"model": "m"}
 
 
-async def asked(hub: Hub, method: str, params: dict[str, Any]) -> Any:
+async def asked(hub: Hub, server: str, method: str, params: dict[str, Any]) -> Any:
     """What the server was answered."""
-    return json.loads((await hub.call_tool("curious__ask", {"method": method, "params": params})).text)
+    return json.loads((await hub.call_tool(f"{server}__ask", {"method": method, "params": params})).text)
 
 
 async def test_a_hub_that_was_left_is_closed(setup: Setup) -> None:
@@ -332,7 +337,7 @@ async def test_a_hub_that_was_left_is_closed(setup: Setup) -> None:
 async def test_servers_are_told_wherever_they_run(hub: Hub) -> None:
     await hub.call_tool("full__pid")
     told = {one.name: one for one in await hub.servers()}
-    assert told.keys() == {"raw", "full", "curious", "stairs"}
+    assert told.keys() == {"raw", "full", "curious", "stairs", *ASKING}
     assert {(one.transport, one.problem) for one in told.values()} == {("stdio", "")}
     assert (told["full"].state, told["full"].tools) == ("ready", 2)
 

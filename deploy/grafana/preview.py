@@ -44,8 +44,8 @@ Series = tuple[str, list[tuple[float, float]]]
 class Figures:
     """A Prometheus, and the time that is shown."""
 
-    def __init__(self, url: str, seconds: float, variables: Sequence[dict[str, Any]]) -> None:
-        self._url = url
+    def __init__(self, client: httpx2.Client, seconds: float, variables: Sequence[dict[str, Any]]) -> None:
+        self._client = client
         self.seconds = seconds
         self.end = time.time()
         self._values = {each["name"]: each.get("allValue", "") for each in variables}
@@ -62,7 +62,7 @@ class Figures:
         return [(self._legend(target, each["metric"]), _points(each["values"])) for each in found]
 
     def _ask(self, path: str, **params: Any) -> Any:
-        answer = httpx2.get(f"{self._url}/api/v1/{path}", params=params, trust_env=False)
+        answer = self._client.get(f"/api/v1/{path}", params=params)
         answer.raise_for_status()
         return answer.json()["data"]["result"]
 
@@ -221,7 +221,8 @@ def page(dashboard: dict[str, Any], figures: Figures) -> str:
 def main(url: str, target: Path, seconds: float) -> None:
     """Write the picture."""
     dashboard = json.loads(Path(__file__).with_name("dashboard.json").read_text())
-    html = page(dashboard, Figures(url, seconds, dashboard["templating"]["list"]))
+    with httpx2.Client(base_url=url, trust_env=False) as client:
+        html = page(dashboard, Figures(client, seconds, dashboard["templating"]["list"]))
     bottom = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"])
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])

@@ -11,7 +11,7 @@ from .peers import Link, Peer, Session
 from .target import Target
 from .tracing import Tracing
 
-AFTERWORDS: Final = 2.0
+AFTERWORDS: Final = 0.5
 """Seconds for which a server may still speak of a call that it has answered, as one that works on beside it does."""
 _NOBODY: Final = "no client has a call in flight"
 _MOST_ANSWERED: Final = 1000

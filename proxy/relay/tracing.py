@@ -16,8 +16,9 @@ from .. import tracecontext, wire
 from ..errors import WireError
 from ..tracecontext import RANDOM, SAMPLED, Trace
 
-_TRACE_BITS: Final = 128
-_SPAN_BITS: Final = 64
+_NOT_ZERO: Final = 1 << 128 | 1 << 64 | 1
+"""A bit of a trace's id and of each of two spans' behind it: the standard keeps the zero for "none"."""
+_TWO: Final = (1 << 128) - 1
 
 
 class Spanned(Protocol):
@@ -110,7 +111,7 @@ class Tracing:
     """Begins spans. Of the traces that begin here the share `ratio` is sampled; `bits` gives so many random ones."""
 
     def __init__(self, ratio: float, bits: Callable[[int], int]) -> None:
-        self._bound = round(ratio * (1 << _SPAN_BITS))
+        self._bound = round(ratio * (1 << 64))
         self._bits = bits
 
     def begin(self, meta: Raw | None) -> Span | None:
@@ -125,7 +126,7 @@ class Tracing:
         if not parent.sampled:
             return None
         state = tracecontext.state(wire.text(members.get("tracestate")))
-        return Span(parent.trace_id, parent.span_id, self._id(), self._id(), parent.flags, state)
+        return Span(parent.trace_id, parent.span_id, *self._two(), parent.flags, state)
 
     def begin_question(self, meta: Raw | None, calls: Sequence[Spanned]) -> Span | None:
         """The same of what a server asks while it works on these calls: without a context of its own it belongs to the
@@ -135,14 +136,15 @@ class Tracing:
         if span is None or not span.is_root or len(calls) != 1:
             return span
         call = calls[0].span
-        return call.child(self._id(), self._id()) if call is not None else None
+        return call.child(*self._two()) if call is not None else None
 
     def _root(self) -> Span:
-        # All but the zero, which the standard keeps for "none".
-        number = self._bits(_TRACE_BITS) or 1
+        ids = f"{self._bits(256) | _NOT_ZERO:064x}"
         # The same decision as the SDKs' own samplers take on the same id.
-        sampled = number & ((1 << _SPAN_BITS) - 1) < self._bound
-        return Span(f"{number:032x}", "", self._id(), self._id(), RANDOM | (SAMPLED if sampled else 0), "")
+        flags = RANDOM | SAMPLED if int(ids[16:32], 16) < self._bound else RANDOM
+        return Span(ids[:32], "", ids[32:48], ids[48:], flags, "")
 
-    def _id(self) -> str:
-        return f"{self._bits(_SPAN_BITS) or 1:016x}"
+    def _two(self) -> tuple[str, str]:
+        """The ids of two spans."""
+        ids = f"{self._bits(128) | _NOT_ZERO & _TWO:032x}"
+        return ids[:16], ids[16:]

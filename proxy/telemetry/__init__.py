@@ -7,6 +7,7 @@
     metrics.py   events -> Prometheus series; pulled.py the ones that others keep, loop.py how late the loop is
     outlets.py   the ways that these go out: endpoint.py a port, discovery.py a file that names it, textfile.py a file
                  for node_exporter, otlp.py a push to a collector; published.py files that go with their process
+    traces.py    events -> spans at a collector, sent by a thread, which alone uses spans.py and collector.py
 
 Importing structlog and prometheus-client costs about 0.1 s together. So `logs` and `metrics` are imported after the
 servers were started; `sink` and `redact` are cheap. Events from before are replayed: an observer takes the time of the

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MOST_WAITING: Final = 4096
 """Requests; those that end while so many wait are lost."""
-MOST_AT_ONCE: Final = 256
+MOST_AT_ONCE: Final = 512
 GATHERED: Final = 1.0
 """Seconds from the first of some requests until they are sent."""
 TRIES: Final = 8

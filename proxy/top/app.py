@@ -131,6 +131,8 @@ class Top(App[None]):
             self._paint_servers()
             self._paint_calls()
         self._paint_detail()
+        if self.focused is None and len(self.screen_stack) == 1:
+            self._grid("servers").focus()  # it has no focus to keep while there is nothing to show
 
     def _paint_summary(self, processes: list[Seen]) -> None:
         servers = [row for seen in processes for row in seen.servers]
@@ -141,7 +143,7 @@ class Top(App[None]):
             (f"{len(processes)}", "bold"),
             f" {'process' if len(processes) == 1 else 'processes'}   ",
             (f"{len(servers)}", "bold"),
-            " servers" + (", " if bad else "   "),
+            (" server" if len(servers) == 1 else " servers") + (", " if bad else "   "),
             (f"{bad} failing   " if bad else "", "bold red"),
             (f"{sum(seen.rate for seen in processes):.1f}", "bold"),
             " calls/s   ",

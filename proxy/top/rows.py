@@ -84,8 +84,8 @@ def process(seen: Seen, columns: list[Column], now: float) -> list[Text]:
         "config": Text("  ").append_text(plain(seen.card.config, "dim")),
     }
     if seen.problem or seen.hangs:
-        why = seen.problem or "it does not answer"
-        cells["name"] = plain(f"{seen.name}: {why}", "yellow")
+        why = (seen.problem or "it does not answer").removeprefix("it ")
+        cells["name"] = plain(f"! {why}: {seen.name}", "yellow")
     return [cells[column.key] for column in columns]
 
 

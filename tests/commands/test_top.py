@@ -10,7 +10,7 @@ import pytest
 
 from proxy.control.place import find
 from tests.support import servers
-from tests.support.commands import Here, apart, at_a_terminal
+from tests.support.commands import Here, apart
 from tests.support.manifold import Manifold, running, write_config
 
 
@@ -36,7 +36,19 @@ def test_a_table_has_a_row_for_each_server(here: Here, state: Path) -> None:
         done = here("top", "--once", "--config", config)
     assert (done.code, done.err) == (0, b"")
     words = [line.split() for line in done.lines]
-    assert words[0] == "process pid server state calls/s p50 p99 calls failed running memory".split()
+    assert words[0] == [
+        "process",
+        "pid",
+        "server",
+        "state",
+        "calls/s",
+        "p50",
+        "p99",
+        "calls",
+        "failed",
+        "running",
+        "memory",
+    ]
     assert words[1][:5] == ["raw-client", str(manifold.pid), "raw", "●", "ready"]
     assert words[2][:5] == ["raw-client", str(manifold.pid), "broken", "✖", "failed"]
     assert words[1][8] == "1"

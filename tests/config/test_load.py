@@ -224,6 +224,24 @@ def test_our_own_files_are_beside_the_configuration_and_may_use_variables(tmp_pa
     ]
 
 
+def test_the_file_of_the_audit_is_found_by_the_same_rules(tmp_path: Path) -> None:
+    content: Content = {"mcpServers": {}, "proxy": {"audit": {"file": "${WHERE}/audit.log"}}}
+    assert loaded(tmp_path, content, WHERE="kept").proxy.audit.file == tmp_path / "kept/audit.log"
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (True, 'must be false, "names" or "redacted", is true'),
+        ("name", 'must be one of false, "names", "redacted", is "name" (did you mean "names"?)'),
+        (1, 'must be one of false, "names", "redacted", is a number'),
+    ],
+)
+def test_what_is_logged_of_payloads_is_nothing_or_one_of_two_words(value: object, problem: str, tmp_path: Path) -> None:
+    content: Content = {"mcpServers": {}, "proxy": {"log": {"payloads": value}}}
+    assert problems(tmp_path, content) == [f"proxy.log.payloads: {problem}"]
+
+
 def test_the_directory_of_text_files_is_found_by_the_same_rules(tmp_path: Path) -> None:
     content: Content = {"mcpServers": {}, "proxy": {"metrics": {"textfile": "${WHERE}/node"}}}
     assert loaded(tmp_path, content, WHERE="text").proxy.metrics.textfile == tmp_path / "text/node"

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.deploy.documents import DEPLOY, load, unknown
@@ -146,7 +147,8 @@ def test_variables_have_values(watched: tuple[Prometheus, Load]) -> None:
 def test_the_picture_for_the_readme_has_every_panel(watched: tuple[Prometheus, Load]) -> None:
     prometheus, _ = watched
     names = runpy.run_path(str(GRAFANA / "preview.py"))
-    drawn = names["page"](DASHBOARD, names["Figures"](prometheus.url, 60.0, [*VARIABLES.values()]))
+    with httpx2.Client(base_url=prometheus.url) as client:
+        drawn = names["page"](DASHBOARD, names["Figures"](client, 60.0, [*VARIABLES.values()]))
     assert [panel["title"] for panel in PANELS if f"<h2>{panel['title']}</h2>" not in drawn] == []
     assert drawn.count("<polyline") > 10
     assert "nan" not in drawn

@@ -1,11 +1,11 @@
 """What the relay does with trace context: read from `_meta`, passed on with our span in it, told at the end."""
 
 import random
-from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from proxy.config.models import ToolRules
 from proxy.events import CallFinished, QuestionFinished, RequestFinished
@@ -23,11 +23,10 @@ UNSAMPLED = dump(f"00-{TRACE}-{SPAN}-00")
 
 
 def traced(ratio: float = 1.0) -> tuple[World, Server]:
-    """A relay that traces, with ids 1, 2, 3, ..."""
+    """A relay that traces, with the same ids each time."""
     world = World("git")
     server = world.start("git", "status")
-    numbers = count(1)
-    world.relay.trace(Tracing(ratio, lambda bits: next(numbers)))
+    world.relay.trace(Tracing(ratio, random.Random(7).getrandbits))
     return world, server
 
 
@@ -120,9 +119,13 @@ def test_the_ratio_is_the_share_that_is_sampled() -> None:
 
 
 def test_ids_are_never_zero() -> None:
-    span = Tracing(1.0, lambda bits: 0).begin(None)
-    assert span is not None
-    assert parse(span.header.decode().strip('"')) is not None
+    for meta in (None, Raw(b'{"traceparent":' + PARENT + b"}")):
+        span = Tracing(1.0, lambda bits: 0).begin(meta)
+        assert span is not None
+        assert parse(span.header.decode().strip('"')) is not None
+        trace = span.ended("", 0.0, 1.0)
+        assert trace is not None
+        assert trace.served.strip("0")
 
 
 @pytest.mark.parametrize(

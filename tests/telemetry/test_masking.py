@@ -63,6 +63,7 @@ def test_other_names_are_shown_with_their_values(name: str) -> None:
         f"eyJhbGciOiJI.{SECRET}.x",
         json.dumps({"a": {"secret": SECRET}}),
         json.dumps([{"token": [SECRET]}]),
+        json.dumps({"token": {"deep": {"deeper": [1, SECRET]}}}),
     ],
 )
 def test_what_looks_like_a_secret_in_a_text_is_masked(text: str) -> None:
@@ -122,6 +123,12 @@ def test_texts_are_cut_and_of_what_is_cut_in_half_no_half_is_shown() -> None:
     secret = "correct horse battery staple"
     for before in range(8 * 1024 - 40, 8 * 1024 + 10):
         assert "corre" not in shown({"a": "-" * before + secret}, secret)
+
+
+def test_half_a_token_at_the_end_of_what_is_searched_is_not_shown_since_much_before_it_was_masked() -> None:
+    for length in range(8 * 1024 - 80, 8 * 1024):
+        key = "-----BEGIN KEY-----" + "x" * (length - 40) + "-----END KEY----- "
+        assert "ghp" not in shown({"a": f"{key}ghp_{SECRET}" + " many words" * 1000})
 
 
 def test_what_is_too_long_or_no_json_is_not_shown_at_all() -> None:

@@ -71,6 +71,26 @@ def test_who_finds_its_file_gone_goes_on_in_a_new_one(leave: object, tmp_path: P
     assert (tmp_path / "log").read_bytes() == b"after\n"
 
 
+def test_who_finds_another_file_in_its_place_goes_on_in_that_one(tmp_path: Path) -> None:
+    one, other = (LogFile(tmp_path / "log", most=8) for _ in range(2))
+    say(one, b"before\n")
+    say(other, b"moves it\n")
+    say(one, b"after\n")
+    one.close()
+    other.close()
+    assert kept(tmp_path / "log") == {"log": b"moves it\nafter\n", "log.1": b"before\n"}
+
+
+def test_what_another_process_has_just_moved_is_not_moved_again(tmp_path: Path) -> None:
+    one, other = (LogFile(tmp_path / "log", most=8) for _ in range(2))
+    say(one, b"before\n")
+    say(other, b"moves it\n")
+    one._rotate()  # as if it had looked before that
+    one.close()
+    other.close()
+    assert kept(tmp_path / "log") == {"log": b"moves it\n", "log.1": b"before\n"}
+
+
 def test_a_link_stays_and_what_it_leads_to_is_moved(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "log").symlink_to(tmp_path / "elsewhere" / "real")

@@ -231,7 +231,7 @@ def test_a_full_disk_costs_lines_which_are_counted_and_tears_none_that_come_late
         "troubles = []\n"
         "sink = LogSink(Path(sys.argv[1])); sink.failed = troubles.append\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))\n"
-        "for line in (b'first\\n', b'second\\n', b'third\\n'): sink.write(line)\n"
+        "for line in (b'first\\n', b'second\\n', b'third\\n', b'and more\\n'): sink.write(line)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
         "sink.write(b'fourth\\n'); sink.close(); print(len(troubles))"
     )
@@ -239,8 +239,8 @@ def test_a_full_disk_costs_lines_which_are_counted_and_tears_none_that_come_late
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, timeout=PATIENCE, check=True)
     first, torn, told, fourth = file.read_bytes().splitlines()
     assert (first, torn, fourth) == (b"first", b"seco", b"fourth")
-    assert json.loads(told) == {"level": "warning", "event": "log_lines_dropped", "lines": 2}
-    assert done.stdout == b"2\n"
+    assert json.loads(told) == {"level": "warning", "event": "log_lines_dropped", "lines": 3}
+    assert done.stdout == b"3\n"
 
 
 def test_a_file_that_cannot_be_opened_leaves_stderr_and_a_warning(tmp_path: Path) -> None:
