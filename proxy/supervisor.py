@@ -13,7 +13,7 @@ from .catalogue import KINDS
 from .config.models import Server
 from .conversation import Conversation, Refused
 from .eras.handshake import Offer, ServerHello
-from .errors import ConnectionLost, Hopeless, Hung, ServerError, StartFailed, Unreachable, WireError, innermost
+from .errors import Hopeless, Hung, ServerError, StartFailed, Unreachable, WireError, innermost
 from .events import Emit, Notice, ServerStartFinished, ServerStateChanged
 from .inventory import Inventory
 from .lifecycle import Lifecycle, Trigger

@@ -53,7 +53,7 @@ class View:
         try:
             with anyio.fail_after(PATIENCE):
                 while not check():
-                    await self.pilot.pause(0.01)
+                    await self.pilot.pause(0.03)
         except TimeoutError:
             raise AssertionError(f"in vain; it shows\n{self.text}") from None
 
@@ -69,7 +69,7 @@ class View:
         for x, y, text in sorted((float(x), float(y), text) for x, y, text in parts):
             line = lines.get(y, "").ljust(round(x / CHARACTER))
             lines[y] = line + unescape(text).replace("\xa0", " ")
-        return "\n".join(line for _, line in sorted(lines.items()))
+        return "\n".join(line.rstrip() for _, line in sorted(lines.items()))
 
     @property
     def picture(self) -> str:
@@ -167,19 +167,19 @@ async def test_calls_under_way_have_their_age_and_those_that_ended_their_outcome
             await view.until(lambda: re.match(r"\d+(\.\d)?M", view.column("servers", 7)[0]))
 
 
-@pytest.mark.parametrize("size", [(80, 24), (60, 16), (120, 40), (200, 50)])
-async def test_it_fits_the_terminal(state: Path, size: tuple[int, int]) -> None:
+async def test_it_fits_every_terminal(state: Path) -> None:
     with running(config(state, {"raw": RAW, "a-server-with-quite-a-long-name-indeed": RAW})) as manifold:
         manifold.tools()
-        async with viewing(state, size) as view:
+        async with viewing(state, (200, 50)) as view:
             await view.until(lambda: view.column("servers", 1) == ["● ready", "● ready"])
-            for id in ("processes", "servers", "calls"):
-                grid = view.app.query_one(f"#{id}", Grid)
-                await view.until(lambda grid=grid: 0 < width_of(grid) <= max(grid.size.width, NARROWEST))
-            assert view.app.query_one(Detail).display == (size[0] >= 140)
-            assert view.app.query_one("#servers", Grid).size.height >= 3
-            await view.pilot.resize_terminal(80, 24)
-            await view.until(lambda: "quit" in view.text.splitlines()[-1])
+            for size in ((60, 16), (200, 50), (120, 40), (80, 24)):
+                await view.pilot.resize_terminal(*size)
+                for id in ("processes", "servers", "calls"):
+                    grid = view.app.query_one(f"#{id}", Grid)
+                    await view.until(lambda grid=grid: 0 < width_of(grid) <= max(grid.size.width, NARROWEST))  # type: ignore[misc]
+                await view.until(lambda size=size: view.app.query_one(Detail).display == (size[0] >= 140))  # type: ignore[misc]
+                assert view.app.query_one("#servers", Grid).size.height >= 3
+            await view.until(lambda: view.text.endswith(KEYS))
             assert all(len(line) <= 80 for line in view.text.splitlines())
 
 
@@ -192,7 +192,7 @@ async def test_the_picture_holds_every_row(state: Path) -> None:
             await view.until(lambda: view.column("calls", 4) == ["✓ ok"])
             await view.until(lambda: view.text.endswith(KEYS))
             shown = view.text.splitlines()
-            assert shown[0].startswith(" mcp-manifold    1 process   2 servers, 1 failing   0.1 calls/s   ")
+            assert shown[0].startswith(" mcp-manifold    1 process   2 servers, 1 failing   ")
             assert shown[1].split() == ["PROCESS", "PID", "AGE", "SERVERS", "CALLS/S", "RUNNING", "MEMORY"]
             assert shown[2].startswith("raw-client ")
             assert "servers of raw-client" in shown[3]
@@ -200,7 +200,8 @@ async def test_the_picture_holds_every_row(state: Path) -> None:
             assert shown[5].startswith("raw ")
             assert shown[6].startswith("broken ")
             assert shown[-1] == KEYS
-            assert re.fullmatch(r"\d\d:\d\d:\d\d raw-client +raw +verbatim +✓ ok +\d[\w.]+ *", shown[-7 + 1])
+            [call] = [line for line in shown if "verbatim" in line]
+            assert re.fullmatch(r"\d\d:\d\d:\d\d raw-client +raw +verbatim +✓ ok +\d[\w.]+", call)
 
 
 # Keys

@@ -234,7 +234,7 @@ def test_the_file_of_the_audit_is_found_by_the_same_rules(tmp_path: Path) -> Non
     [
         (True, 'must be false, "names" or "redacted", is true'),
         ("name", 'must be one of false, "names", "redacted", is "name" (did you mean "names"?)'),
-        (1, 'must be one of false, "names", "redacted", is a number'),
+        (5, 'must be one of false, "names", "redacted", is a number'),
     ],
 )
 def test_what_is_logged_of_payloads_is_nothing_or_one_of_two_words(value: object, problem: str, tmp_path: Path) -> None:
