@@ -29,7 +29,7 @@ from tests.support.manifold import Manifold, running, write_config
 from tests.support.processes import eventually, marked, new_mark, nothing_left
 
 RESTARTS = 100 if FULL else 10
-CALLS = 30_000 if FULL else 3_000
+CALLS = 30_000 if FULL else 6_000
 AMID = CALLS // 3
 """So many of the calls come amid restarts, and the rest in peace."""
 AT_ONCE = 32

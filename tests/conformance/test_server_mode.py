@@ -67,8 +67,8 @@ OVER_HTTP = [
     "server-sse-polling",
 ]
 
-# The server itself; the proxy before it over stdio, without a prefix and with one that the bridge takes off; its own way
-# in over HTTP, the hub; and the server behind it over HTTP.
+# The server itself; the proxy before it over stdio, without a prefix and with one that the bridge takes off; the hub
+# of many clients, which speaks HTTP by itself; and the server behind the proxy over HTTP.
 RUNS = [
     *(("direct", revision) for revision in SCENARIOS),
     *(("bare", revision) for revision in SCENARIOS),
