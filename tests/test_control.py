@@ -272,6 +272,15 @@ def test_a_link_in_place_of_the_directory_is_refused(state: Path) -> None:
         place.take(state, card_of(os.getpid()), 1)
 
 
+def test_another_users_directory_is_refused(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = place.take(state, card_of(os.getpid()), 1)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert find(state) == []
+    with pytest.raises(OSError, match="not this user's own directory"):
+        place.take(state, card_of(os.getpid()), 1)
+    taken.close()
+
+
 async def test_a_state_directory_with_a_long_path_has_its_sockets_elsewhere(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

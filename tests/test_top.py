@@ -261,6 +261,8 @@ async def test_a_server_is_inspected_with_what_it_printed_and_nothing_of_that_ac
             await view.press("s")  # no key of the tables
             await view.press("escape")
             assert len(view.app.screen_stack) == 1
+            await view.until(lambda: "STATE" in view.text)
+            assert "▼" not in view.text
 
 
 async def test_beside_the_table_stands_what_is_known_of_the_server_under_the_cursor(state: Path) -> None:
@@ -272,19 +274,19 @@ async def test_beside_the_table_stands_what_is_known_of_the_server_under_the_cur
 
 
 async def test_a_server_is_restarted_when_that_is_confirmed(state: Path) -> None:
-    with running(config(state, {"raw": RAW})) as manifold:
+    with running(config(state, {"raw": RAW, "other": RAW})) as manifold:
         manifold.tools()
         async with viewing(state) as view:
-            await view.until(lambda: view.column("servers", 1) == ["● ready"])
-            before = row(view).pid
+            await view.until(lambda: view.column("servers", 1) == ["● ready", "● ready"])
+            before = row(view, 1).pid
             await view.press("r")
             assert isinstance(view.app.screen, Confirm)
             await view.until(lambda: f"Restart raw of raw-client (pid {manifold.pid})?" in view.text)
-            await view.press("n")
-            await view.press("r", "y")
-            await view.until(lambda: "raw is being restarted" in view.text)
-            await view.until(lambda: row(view).restarts == 1 and row(view).state == "ready")
-            assert row(view).pid not in (before, None)
+            await view.press("n", "down", "r", "y")
+            await view.until(lambda: "other is being restarted" in view.text)
+            await view.until(lambda: row(view, 1).restarts == 1 and row(view, 1).state == "ready")
+            assert row(view, 1).pid not in (before, None)
+            assert row(view, 0).restarts == 0
 
 
 async def test_the_log_is_followed(state: Path) -> None:
@@ -342,9 +344,9 @@ def width_of(grid: Grid) -> int:
     return sum(column.width for column in grid.ordered_columns)
 
 
-def row(view: View) -> ServerRow:
+def row(view: View, number: int) -> ServerRow:
     [seen] = view.app.machine.processes
-    return seen.servers[0]
+    return seen.servers[number]
 
 
 # A log that is followed
@@ -356,6 +358,7 @@ def test_what_was_there_is_read_from_near_its_end_and_then_what_comes(tmp_path: 
     follower = Follower(log)
     lines = follower.lines()
     assert lines[-1].startswith(b"004999 ")
+    assert {len(line) for line in lines} == {107}
     assert FIRST - 200 < sum(len(line) + 1 for line in lines) <= FIRST
     assert follower.lines() == []
     with log.open("ab") as stream:
@@ -380,6 +383,11 @@ def test_a_file_that_is_moved_aside_cut_or_late_is_found_again(tmp_path: Path) -
     assert follower.lines() == [b"last words"]
     log.write_bytes(b"second\n")
     assert follower.lines() == [b"second"]
+    with log.open("ab") as stream:
+        stream.write(b"more\n")
+    log.rename(tmp_path / "log.1")
+    log.write_bytes(b"third\n")
+    assert follower.lines() == [b"more", b"third"]
     log.write_bytes(b"cut\n")
     assert follower.lines() == [b"cut"]
     log.unlink()

@@ -125,7 +125,7 @@ def _print(machine: Machine) -> None:
 
 def _rows(seen: Seen) -> list[list[Text]]:
     who = [plain(seen.name), Text(str(seen.card.pid))]
-    if seen.problem or not seen.servers:
+    if not seen.servers:
         return [[*who, Text("-"), plain(seen.problem or "no servers")]]
     return [
         [

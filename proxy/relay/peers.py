@@ -109,6 +109,8 @@ class Session(Peer):
         self.protocol = ""
         self.capabilities: Mapping[str, bytes] = {}
         """What the client declared, raw by name."""
+        self.is_there = True
+        """Somebody listens. Over HTTP a client may have gone without a word."""
         self.is_ready = False
         """It has finished the handshake, so that it may be asked something."""
         self.level: str | None = None

@@ -130,7 +130,7 @@ class Relay:
         if session not in self._state.sessions:
             return
         session.disconnect()
-        session.deaf = True
+        session.deaf, session.is_there = True, False
         self._tell_dropped(session)
         self._calls.abandon(session, now)
         self._questions.gone(session, now)

@@ -12,7 +12,7 @@ from .target import Target
 from .tracing import Tracing
 
 AFTERWORDS: Final = 0.5
-"""Seconds for which a server may still speak of a call that it has answered, as one that works on beside it does."""
+"""Seconds for which a server may still speak of a call that it has answered, to a client that is still there."""
 _NOBODY: Final = "no client has a call in flight"
 _MOST_ANSWERED: Final = 1000
 
@@ -95,7 +95,7 @@ class State:
             link.ghosts = {id: ghost for id, ghost in link.ghosts.items() if now < ghost.until}
             busy |= {ghost.session for ghost in link.ghosts.values()}
         recent = self._just_answered(link, now) if self._answered else set()
-        if not busy and alone and recent <= self.sessions.keys():
+        if not busy and alone:
             return next(iter(self.sessions))
         if busy:
             busy |= recent  # of whom it may speak as well, late
@@ -114,7 +114,7 @@ class State:
         recent = self._just_answered(link, now) if self._answered else None
         if not recent:
             return list(self.sessions)
-        return [session for session in recent if session in self.sessions] if len(recent) == 1 else []
+        return list(recent) if len(recent) == 1 else []
 
     def answered(self, link: Link, session: Session, now: float) -> None:
         """A call of one of several clients was answered on this link."""
@@ -124,4 +124,4 @@ class State:
 
     def _just_answered(self, link: Link, now: float) -> set[Session]:
         self._answered = {key: at for key, at in self._answered.items() if now < at + AFTERWORDS}
-        return {session for one, session in self._answered if one is link}
+        return {session for one, session in self._answered if one is link and session.is_there}

@@ -48,12 +48,14 @@ class HttpSession:
         """A connection reads this stream from now on, and is woken at each message. One that did no longer does."""
         before, stream.wake = stream.wake, wake
         self._readers += 1
+        self.session.is_there = True
         before()
 
     def leave(self, stream: Stream, wake: Callable[[], None]) -> None:
         """The connection is gone, or has read all."""
         self.used = self._pump.now()
         self._readers -= 1
+        self.session.is_there = self._readers > 0
         if stream.wake == wake:
             stream.wake = nobody
             stream.unread_since = self.used

@@ -203,7 +203,7 @@ class Ownership(RuleBasedStateMachine):
     def a_server_asks(self, server: Party, id: bytes, what: Question, token: bytes | None, cause: int) -> None:
         method, params, able = what
         why, may, must = self.speaks_for(server, cause)
-        if why is None and len(self.all.clients) == 1 and set(server.just_answered) <= set(self.all.clients):
+        if why is None and len(self.all.clients) == 1:
             may, must = self.all.clients, True
         if params.get("mode") == "url":
             params = {**params, "elicitationId": f"e{len(server.elicited)}"}
@@ -323,7 +323,7 @@ class Ownership(RuleBasedStateMachine):
         """Or something that no revision knows."""
         why, may, must = self.speaks_for(server, more)
         if why is None:
-            just = set(server.just_answered)
+            just = {one for one in server.just_answered if one in self.all.clients}
             present = [one for one in self.all.clients if not just or {one} == just]
             may, must = present, True
         nonce, text = self.all.nonce(*may)
@@ -374,7 +374,7 @@ class Ownership(RuleBasedStateMachine):
             return why, [why.asker], why.asker in self.all.clients and why.asker in why.ids
         assert why.request is not None
         asker = why.request.asker
-        others = set(server.just_answered)
+        others = {one for one in server.just_answered if one in self.all.clients}
         alone = {job.request.asker for job in jobs if job.request is not None} | others == {asker}
         return why, [asker], alone and asker in self.all.clients
 

@@ -988,3 +988,12 @@ def test_a_question_just_after_ones_own_answer_is_no_matter() -> None:
     first.heard()
     busy(first, a, b"2")
     assert a.ask("elicitation/create", first, FORM, b"7")
+
+
+def test_a_client_that_nobody_listens_for_any_more_is_in_nobodys_way() -> None:
+    _, a, (first, second) = several(2)
+    a.answer(busy(first, a))
+    first.heard()
+    first.session.is_there = False
+    busy(second, a)
+    assert a.ask("elicitation/create", second, FORM, b"7")
