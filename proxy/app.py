@@ -98,7 +98,7 @@ class Hub:
         if unkept:
             text = f"nothing can be remembered for the next session in {state} (`stateDir`): {unkept}"
             self.bus(Notice("warning", text))
-        kept = remember and not unkept
+        self.keeps = kept = remember and not unkept
         self.listings = (Listings if kept else UnkeptListings)(state, environ)
         names = (GivenNames if kept else UnkeptNames)(state, config.path)
         given = self._given(names)
@@ -217,6 +217,9 @@ async def serve_control(hub: Hub, overview: Overview, kind: str) -> None:
     """Answer `top` until cancelled; `kind` is the command that runs."""
     from .control.server import Control  # the same
 
+    if not hub.keeps:
+        hub.bus(Notice("debug", "`top` will not show this process, whose state directory can't be used"))
+        return
     proxy, path = hub.config.proxy, hub.config.path
     control = Control(overview, hub.bus, kind=kind, session=hub.session, config=path, log=proxy.log.file, at=hub.began)
     try:

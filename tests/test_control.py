@@ -303,7 +303,7 @@ async def test_where_every_path_is_too_long_it_says_so_in_one_line(
         overview = Overview(fleet, stage.pump, Status(stage.pump.now), stage.pump.now, str)
         control = Control(overview, stage.emit, kind="run", session="", config=Path("c"), log=None, at=1.0)
         await control.run(state)
-    [text] = stage.notices("warning")
+    [text] = stage.notices("info")
     assert "its path is too long for a socket" in text
     assert str(state) in text
 

@@ -107,7 +107,7 @@ class Control:
             place = take(state, self._card, MOST_CONNECTIONS)
         except OSError as problem:
             why = f"{problem.strerror or problem}: {problem.filename or state}"
-            self._emit(Notice("warning", f"`top` will not show this process, which can't listen: {why}"))
+            self._emit(Notice("info", f"`top` will not show this process, which can't listen: {why}"))
             return
         try:
             async with anyio.create_task_group() as tasks:

@@ -1,5 +1,6 @@
 """Arguments against the schemas of tools: what is told at once, what in a process of its own, and what goes on."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -51,8 +52,11 @@ class Judging:
 
 def children() -> set[int]:
     """Processes that this one has started."""
-    tasks = Path("/proc/self/task")
-    return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that has ended meanwhile
+            found.update(map(int, (task / "children").read_text().split()))
+    return found
 
 
 async def test_a_plain_schema_is_judged_at_once() -> None:
