@@ -111,7 +111,7 @@ class Bed:
         if name == "direct":
             return servers[0].command
         entries = {server.label: {"command": server.command[0], "args": server.command[1:]} for server in servers}
-        ours: dict[str, object] = {"log": {"file": str(log)}, "metrics": {"enabled": True, "port": 0}}
+        ours: dict[str, object] = {"log": {"file": str(log), "maxBytes": 0}, "metrics": {"enabled": True, "port": 0}}
         ours["stateDir"] = str(self.scratch / (state or f"{log.stem}-state"))
         for key, value in self.ours.items():
             given = ours.get(key)
