@@ -46,6 +46,9 @@ export function setChildren(parent, children) {
   }
 }
 
+/** What a server said where a text was due, whatever it is: not all values can be made a text by JavaScript. */
+export const plain = (value) => (typeof value === "string" ? value : JSON.stringify(value) ?? "");
+
 let ids = 0;
 /** An id that no other element has. */
 export const freshId = (name = "id") => `${name}-${++ids}`;

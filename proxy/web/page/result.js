@@ -1,6 +1,6 @@
 // What a tool answered, as a person can look at it. All of it is the server's: it becomes text, or an image's data.
 
-import { button, copy, h, icon } from "./dom.js";
+import { button, copy, h, icon, plain } from "./dom.js";
 import { bytes, plural } from "./format.js";
 import { decodeAsWritten, isRaw } from "./json.js";
 
@@ -27,7 +27,7 @@ export function showResult(result) {
 /** Whether a text only repeats the structured content, as the protocol has servers do for older clients. */
 function isSame(block, structured) {
   if (structured === undefined || block?.type !== "text") return false;
-  const data = asTree(String(block.text ?? ""));
+  const data = asTree(plain(block.text ?? ""));
   return data !== null && JSON.stringify(data) === JSON.stringify(structured);
 }
 
@@ -47,7 +47,7 @@ function showBlock(block) {
   if (typeof block !== "object" || block === null) return showTree(block);
   switch (block.type) {
     case "text":
-      return h("section", { class: "block" }, showText(String(block.text ?? "")));
+      return h("section", { class: "block" }, showText(plain(block.text ?? "")));
     case "image":
       return h("section", { class: "block" }, showImage(block));
     case "audio":
@@ -57,7 +57,7 @@ function showBlock(block) {
     case "resource":
       return h("section", { class: "block" }, showResource(block.resource ?? {}));
     default:
-      return h("section", { class: "block" }, h("h3", { text: `Content of type ${String(block.type)}` }), showTree(block, { open: 1 }));
+      return h("section", { class: "block" }, h("h3", { text: `Content of type ${plain(block.type)}` }), showTree(block, { open: 1 }));
   }
 }
 
@@ -95,7 +95,7 @@ function fillText(pre, text) {
 }
 
 function showImage({ data, mimeType }) {
-  if (!IMAGES.test(mimeType) || !BASE64.test(data)) return h("p", { class: "note warn" }, icon("warning"), h("span", { class: "text", text: `An image of type ${String(mimeType)}, which is not shown.` }));
+  if (!IMAGES.test(mimeType) || !BASE64.test(data)) return h("p", { class: "note warn" }, icon("warning"), h("span", { class: "text", text: `An image of type ${plain(mimeType)}, which is not shown.` }));
   const image = h("img", { src: `data:${mimeType};base64,${data}`, alt: "Image in the tool's answer" });
   const words = h("figcaption", { class: "soft", text: mimeType });
   image.addEventListener("load", () => { words.textContent = `${mimeType}, ${image.naturalWidth} × ${image.naturalHeight}, ${bytes(Math.floor(data.length * 0.75))}`; });
@@ -104,7 +104,7 @@ function showImage({ data, mimeType }) {
 }
 
 function showSound({ data, mimeType }) {
-  if (!SOUNDS.test(mimeType) || !BASE64.test(data)) return h("p", { class: "note warn" }, icon("warning"), h("span", { class: "text", text: `A sound of type ${String(mimeType)}, which is not played.` }));
+  if (!SOUNDS.test(mimeType) || !BASE64.test(data)) return h("p", { class: "note warn" }, icon("warning"), h("span", { class: "text", text: `A sound of type ${plain(mimeType)}, which is not played.` }));
   return h("figure", { class: "image" }, h("audio", { controls: true, src: `data:${mimeType};base64,${data}` }), h("figcaption", { class: "soft", text: mimeType }));
 }
 
@@ -117,22 +117,22 @@ export function address(uri) {
     // It is shown as it is.
   }
   if (url && (url.protocol === "https:" || url.protocol === "http:")) {
-    return h("a", { class: "text", href: url.href, target: "_blank", rel: "noopener noreferrer", text: String(uri) });
+    return h("a", { class: "text", href: url.href, target: "_blank", rel: "noopener noreferrer", text: plain(uri) });
   }
-  return h("span", { class: "text mono", text: String(uri) });
+  return h("span", { class: "text mono", text: plain(uri) });
 }
 
 function showLink({ uri, name, title, description, mimeType, size }) {
   return h("div", { class: "resource" }, icon("link"),
     h("div", {},
-      h("strong", { class: "text", text: String(title ?? name ?? uri) }),
+      h("strong", { class: "text", text: plain(title ?? name ?? uri) }),
       h("div", {}, address(uri)),
-      description && h("p", { class: "soft text", text: String(description) }),
+      description && h("p", { class: "soft text", text: plain(description) }),
       h("p", { class: "soft" }, [mimeType, typeof size === "number" && bytes(size)].filter(Boolean).join(" · "))));
 }
 
 function showResource({ uri, mimeType, text, blob }) {
-  const head = h("div", { class: "resource" }, icon("file"), h("div", {}, address(uri ?? ""), mimeType && h("p", { class: "soft", text: String(mimeType) })));
+  const head = h("div", { class: "resource" }, icon("file"), h("div", {}, address(uri ?? ""), mimeType && h("p", { class: "soft", text: plain(mimeType) })));
   if (typeof text === "string") return h("div", { class: "stack" }, head, showText(text));
   if (typeof blob !== "string") return head;
   if (IMAGES.test(mimeType)) return h("div", { class: "stack" }, head, showImage({ data: blob, mimeType }));
@@ -143,7 +143,7 @@ function showResource({ uri, mimeType, text, blob }) {
 function download(base64, uri) {
   const data = Uint8Array.from(atob(base64.replaceAll(/\s/g, "")), (character) => character.charCodeAt(0));
   const url = URL.createObjectURL(new Blob([data], { type: "application/octet-stream" }));
-  const name = String(uri ?? "").split(/[/\\]/).pop().replaceAll(/[^\w.-]/g, "_") || "resource";
+  const name = plain(uri ?? "").split(/[/\\]/).pop().replaceAll(/[^\w.-]/g, "_") || "resource";
   const anchor = h("a", { href: url, download: name });
   anchor.click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);

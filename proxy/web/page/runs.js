@@ -16,7 +16,7 @@ class Runs extends EventTarget {
   }
 
   async start(tool, args) {
-    const run = { tool, args, state: "running", began: performance.now(), seconds: 0, progress: null, logs: [], result: null, problem: null, cancel: () => {} };
+    const run = { tool, args, state: "running", began: performance.now(), seconds: 0, progress: null, logs: [], logged: 0, result: null, problem: null, cancel: () => {} };
     this.#runs.set(tool, run);
     this.#changed(run);
     try {
@@ -40,6 +40,7 @@ class Runs extends EventTarget {
   log(params) {
     for (const run of this.underWay) {
       run.logs.push(params);
+      run.logged += 1;
       if (run.logs.length > MOST_LOGS) run.logs.shift();
       this.#changed(run);
     }

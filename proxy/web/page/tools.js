@@ -1,6 +1,6 @@
 // Every tool, and one of them to try.
 
-import { announce, button, copy, h, icon, setChildren, setText } from "./dom.js";
+import { announce, button, copy, h, icon, plain, setChildren, setText } from "./dom.js";
 import { age, duration, number, plural } from "./format.js";
 import { outcomeBadge, outcomeWord } from "./words.js";
 import { mismatches } from "./check.js";
@@ -274,6 +274,7 @@ function outcomePanel() {
   const element = h("section", { class: "panel outcome", "aria-label": "Result", hidden: true }, h("header", {}, h("h2", { text: "Result" }), state, took), progress, logs, place);
   let current = null;
   let seen = "";
+  let shown = 0;
 
   function tick() {
     if (current?.state === "running") setText(took, age((performance.now() - current.began) / 1000));
@@ -287,9 +288,13 @@ function outcomePanel() {
       seen = "";
       place.replaceChildren();
       logs.replaceChildren();
+      shown = 0;
     }
     showProgress(run);
-    for (const { level, data } of run.logs.slice(logs.children.length)) logs.append(h("div", {}, h("span", { class: "soft", text: String(level) }), h("span", { class: "text", text: typeof data === "string" ? data : JSON.stringify(data) })));
+    const unseen = Math.min(run.logged - shown, run.logs.length);
+    for (const { level, data } of run.logs.slice(run.logs.length - unseen)) logs.append(h("div", {}, h("span", { class: "soft", text: plain(level) }), h("span", { class: "text", text: plain(data) })));
+    shown = run.logged;
+    while (logs.children.length > run.logs.length) logs.firstChild.remove();
     logs.hidden = run.logs.length === 0;
     if (run.state === seen) return;
     seen = run.state;
@@ -309,12 +314,12 @@ function outcomePanel() {
     }
     if (typeof at.total === "number" && at.total > 0) {
       bar.max = at.total;
-      bar.value = Math.min(at.progress, at.total);
+      bar.value = Math.min(Number.isFinite(at.progress) ? at.progress : 0, at.total);
     } else {
       bar.removeAttribute("value");
     }
-    const amount = typeof at.total === "number" ? `${at.progress} of ${at.total}` : String(at.progress);
-    setText(words, at.message ? `${amount} · ${at.message}` : amount);
+    const amount = typeof at.total === "number" ? `${plain(at.progress)} of ${at.total}` : plain(at.progress);
+    setText(words, at.message ? `${amount} · ${plain(at.message)}` : amount);
   }
   return { element, show, tick };
 }
