@@ -6,6 +6,7 @@ Resident memory, as `ps` and `top` tell it: pages that several processes share c
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -68,6 +69,15 @@ def is_alive(pid: int, since: str) -> bool:
     except (ProcessLookupError, PermissionError, OverflowError):  # the second: it is another user's
         return False
     return not _has_proc()
+
+
+def world() -> str:
+    """Within which the number of a process means this process: a host, and there a namespace of such numbers."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 (a Path would make a path of it)
+    except OSError:
+        space = ""
+    return f"{socket.gethostname()} {space}".rstrip()
 
 
 def _stat(pid: int) -> list[bytes]:

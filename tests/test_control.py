@@ -19,7 +19,7 @@ from anyio.abc import SocketStream
 from proxy import memory
 from proxy.control import client, peer, place, server
 from proxy.control.client import News, NoAnswer
-from proxy.control.place import PROTOCOL, Card, directory, find, here
+from proxy.control.place import PROTOCOL, Card, directory, find
 from proxy.control.server import LONGEST_REQUEST, MOST_CONNECTIONS, MOST_JUNK, Control
 from proxy.events import Notice
 from proxy.overview import Overview
@@ -213,7 +213,15 @@ def test_where_there_can_be_no_socket_the_log_says_so_and_the_proxy_works(state:
 
 
 def card_of(pid: int, **more: Any) -> Card:
-    known = {"protocol": 1, "started": "", "host": here(), "at": 1.0, "kind": "run", "session": "", "config": ""}
+    known = {
+        "protocol": 1,
+        "started": "",
+        "host": memory.world(),
+        "at": 1.0,
+        "kind": "run",
+        "session": "",
+        "config": "",
+    }
     return Card(**{**known, "pid": pid, "version": "0", **more})
 
 

@@ -54,21 +54,12 @@ class Card(msgspec.Struct, frozen=True):
     @property
     def is_here(self) -> bool:
         """Whether its pid means something to this process."""
-        return self.host == here()
+        return self.host == memory.world()
 
     @property
     def is_dead(self) -> bool:
         """Whether it is sure that the process is gone."""
         return self.is_here and not memory.is_alive(self.pid, self.started)
-
-
-def here() -> str:
-    """What pids of this process's world mean something to."""
-    try:
-        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 (a Path would make a path of it)
-    except OSError:
-        space = ""
-    return f"{socket.gethostname()} {space}".rstrip()
 
 
 def directory(state: Path) -> Path:

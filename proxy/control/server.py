@@ -22,7 +22,7 @@ from ..events import Emit, Notice
 from ..overview import EVERY, PATIENCE, Changes, Overview
 from ..status import Client
 from . import peer
-from .place import PROTOCOL, Card, here, take
+from .place import PROTOCOL, Card, take
 
 MOST_CONNECTIONS: Final = 16
 """Who comes while so many are there is told so."""
@@ -94,7 +94,7 @@ class Control:
         self._refused: set[int | None] = set()
         pid = os.getpid()
         self._card = Card(
-            PROTOCOL, pid, memory.started(pid), here(), round(at, 3), kind, session, str(config), __version__
+            PROTOCOL, pid, memory.started(pid), memory.world(), round(at, 3), kind, session, str(config), __version__
         )
         self._log = str(log or "")
 

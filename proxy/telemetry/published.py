@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import threading
 import time
 import zlib
@@ -105,8 +104,5 @@ def _is_alive(pid: int, started: str) -> bool:
 
 
 def _world() -> str:
-    try:
-        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 (a Path would make a path of it)
-    except OSError:
-        space = ""
-    return f"{zlib.crc32(f'{socket.gethostname()} {space}'.encode()):08x}"
+    """As a part of a file's name."""
+    return f"{zlib.crc32(memory.world().encode()):08x}"
