@@ -8,7 +8,7 @@ from typing import Final
 import anyio.to_thread
 
 from .asgi import Reply, Request
-from .problems import Problem
+from .problems import only_read
 
 _OK: Final = b'{"status":"ok"}'
 _STARTING: Final = b'{"status":"starting"}'
@@ -25,21 +25,16 @@ class Health:
 
     async def healthz(self, request: Request, reply: Reply) -> None:
         """`GET /healthz`: 200 whenever this process answers."""
-        _only_read(request)
+        only_read(request, "GET, HEAD")
         await reply.json(200, _OK, _NO_STORE)
 
     async def readyz(self, request: Request, reply: Reply) -> None:
         """`GET /readyz`: 200 once every server is ready, sleeps, or has failed; 503 before."""
-        _only_read(request)
+        only_read(request, "GET, HEAD")
         is_ready = self._ready()
         await reply.json(200 if is_ready else 503, _OK if is_ready else _STARTING, _NO_STORE)
 
     async def metrics(self, request: Request, reply: Reply) -> None:
         """`GET /metrics`, in a thread: thousands of series take long."""
-        _only_read(request)
+        only_read(request, "GET, HEAD")
         await reply.whole(200, await anyio.to_thread.run_sync(self._exposition), _EXPOSITION)
-
-
-def _only_read(request: Request) -> None:
-    if request.method not in ("GET", "HEAD"):
-        raise Problem(405, "this is only there to be read", headers={"Allow": "GET, HEAD"})

@@ -13,7 +13,7 @@ from ..overview import EVERY, PATIENCE, Changes, Overview
 from ..status import MOST_CALLS
 from .asgi import Receive, Reply, Request, Send
 from .guard import PROTOCOL
-from .problems import Problem
+from .problems import Problem, only_read
 
 _TOO_SLOW: Final = 1008
 _LONGEST_WORD: Final = 1000
@@ -34,7 +34,7 @@ class Live:
         if request.method == "POST":
             await self._restart(key, reply)
             return
-        _only_get(request)
+        only_read(request, "GET")
         body = self._overview.server(key) if key else {"servers": self._overview.servers()}
         if body is None:
             raise _unknown(key)
@@ -50,7 +50,7 @@ class Live:
 
     async def calls(self, request: Request, reply: Reply) -> None:
         """`GET /calls?limit=`: the last calls, the newest first, and those under way."""
-        _only_get(request)
+        only_read(request, "GET")
         given = parse_qs(request.query.decode("latin-1")).get("limit", ["100"])[-1]
         if not given.isdecimal() or not 1 <= int(given[:9]) <= MOST_CALLS:
             raise Problem(400, f"limit is a number from 1 to {MOST_CALLS}")
@@ -94,11 +94,6 @@ def _hear(changes: Changes, text: str) -> None:
         return
     with suppress(msgspec.DecodeError):  # a word that we don't know may be one of a later version
         changes.watch(msgspec.json.decode(text, type=dict[str, str | None]).get("watch") or "")
-
-
-def _only_get(request: Request) -> None:
-    if request.method not in ("GET", "HEAD"):
-        raise Problem(405, "this is only there to be read", headers={"Allow": "GET"})
 
 
 def _unknown(key: str) -> Problem:

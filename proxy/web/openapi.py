@@ -18,7 +18,8 @@ from . import schemas
 from .asgi import Reply, Request
 from .dialect import Schema, adapted
 from .operations import COMPONENTS, FIXED, PROBLEMS, content, result_of
-from .rest import READING, allow
+from .problems import READING
+from .rest import allow
 
 RESERVED: Final = frozenset({"call", "list"})
 """Tools of these names have no route of their own."""

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from .asgi import Header, Reply, Request
-from .problems import Problem
+from .problems import Problem, only_read
 
 FOLDER: Final = Path(__file__).parent / "page"
 
@@ -57,8 +57,7 @@ class Page:
 
     async def serve(self, request: Request, reply: Reply) -> None:
         """`GET /` and `GET /page/...`."""
-        if request.method not in ("GET", "HEAD"):
-            raise Problem(405, "this is only there to be read; MCP is at /mcp", headers={"Allow": "GET"})
+        only_read(request, "GET", "; MCP is at /mcp")
         name = "index.html" if request.path == "/" else request.path.removeprefix("/page/")
         file = self._files.get(name)
         if file is None:

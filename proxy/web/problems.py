@@ -8,7 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
-from .asgi import Header, Reply
+from .asgi import Header, Reply, Request
+
+READING: Final = ("GET", "HEAD")
+"""The methods that only read."""
 
 CONTENT: Final = (b"content-type", b"application/problem+json")
 
@@ -34,3 +37,9 @@ class Problem(Exception):
             (name.lower().encode(), value.encode("latin-1", "replace")) for name, value in self.headers.items()
         ]
         await reply.whole(self.status, self.document(), CONTENT, *head)
+
+
+def only_read(request: Request, allowed: str, hint: str = "") -> None:
+    """Refuse what would do more than read. `allowed` is told of the methods, `hint` where to go instead."""
+    if request.method not in READING:
+        raise Problem(405, f"this is only there to be read{hint}", headers={"Allow": allowed})

@@ -25,9 +25,7 @@ from ..relay import Relay
 from .arguments import Arguments
 from .asgi import Reply, Request
 from .outcome import problem_of
-from .problems import Problem
-
-READING: Final = ("GET", "HEAD")
+from .problems import READING, Problem
 
 _NO_ARGUMENTS: Final = b"{}"
 
