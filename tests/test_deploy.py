@@ -85,7 +85,6 @@ REGISTRY: dict[str, Any] = {
                 "additionalProperties": False,
                 "properties": {
                     "registryType": {"const": "pypi"},
-                    "registryBaseUrl": {"const": "https://pypi.org"},
                     "identifier": TEXT,
                     "version": VERSION,
                     "runtimeHint": {"const": "uvx"},
