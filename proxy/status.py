@@ -37,9 +37,10 @@ MOST_TAIL: Final = 256 * 1024
 MOST_STEPS: Final = 50
 """Changes of a server's state that are kept."""
 
-STEP: Final = 5.0
+STEP: Final = 5
 STEPS: Final = 48
 """The curve of calls: so many counts, each of so many seconds."""
+_SECONDS: Final = STEP * STEPS
 
 RATE_OVER: Final = 10
 """Seconds that the rate is a mean of."""
@@ -147,7 +148,10 @@ class Status:
         """Take one event."""
         when = self._clock() if at is None else at
         if isinstance(event, RequestFinished):
-            self._finished(event, when)
+            self.last += 1
+            self._calls.append((self.last, when, event))
+            if event.server:
+                self._of(event.server).finished(event, when)
         elif isinstance(event, ServerOutput):
             self._of(event.server).printed(event, when)
         elif isinstance(event, ServerStateChanged):
@@ -216,12 +220,6 @@ class Status:
             known = self._servers[server] = _Server(self._began)
         return known
 
-    def _finished(self, event: RequestFinished, at: float) -> None:
-        self.last += 1
-        self._calls.append((self.last, at, event))
-        if event.server:
-            self._of(event.server).finished(event, at)
-
     def _shown(self, number: int, at: float, event: RequestFinished) -> Call:
         redact = self._redact
         return Call(
@@ -256,23 +254,22 @@ class _Server:
         self._durations: deque[float] = deque(maxlen=MOST_DURATIONS)
         self._percentiles: tuple[float | None, float | None] | None = (None, None)
         """None where they are to be computed anew."""
-        self._seconds = _Counts(1.0, RATE_OVER)
-        self._curve = _Counts(STEP, STEPS)
-        self._failed = _Counts(STEP, STEPS)
+        self._seconds = _Counts()
+        self._failed = _Counts()
         self._trouble: tuple[float, str, str] | None = None
 
     def finished(self, event: RequestFinished, at: float) -> None:
-        failed = event.outcome in _FAILED
-        if event.outcome in _SERVER_FAILED:
-            self._trouble = (at, event.tool or event.name, event.reason or "it answered with an error")
-        if not isinstance(event, CallFinished):
+        outcome, is_call = event.outcome, type(event) is CallFinished
+        if is_call:
+            self._calls += 1
+            self._seconds.add(at)
+            self._durations.append(event.seconds)
+            self._percentiles = None
+        if outcome == "ok":
             return
-        self._calls += 1
-        self._seconds.add(at)
-        self._curve.add(at)
-        self._durations.append(event.seconds)
-        self._percentiles = None
-        if failed:
+        if outcome in _SERVER_FAILED:
+            self._trouble = (at, event.tool or event.name, event.reason or "it answered with an error")
+        if is_call and outcome in _FAILED:
             self._failures += 1
             self._failed.add(at)
 
@@ -308,45 +305,51 @@ class _Server:
             starts=self.starts,
             calls=self._calls,
             failures=self._failures,
-            rate=round(sum(self._seconds.values(now)) / RATE_OVER, 2),
+            rate=round(self._seconds.last(now, RATE_OVER) / RATE_OVER, 2),
             p50=p50,
             p99=p99,
-            spark=self._curve.values(now),
-            failed=self._failed.values(now),
+            spark=self._seconds.curve(now),
+            failed=self._failed.curve(now),
             last_error=trouble,
         )
 
 
 class _Counts:
-    """Counts what happened in each of the last `number` spans of `width` seconds, the one that runs included."""
+    """How much happened in each of the last seconds, as far back as the curve goes."""
 
-    __slots__ = ("_counts", "_last", "_number", "_width")
+    __slots__ = ("_counts", "_last")
 
-    def __init__(self, width: float, number: int) -> None:
-        self._width = width
-        self._number = number
-        self._counts = [0] * number
+    def __init__(self) -> None:
+        self._counts = [0] * _SECONDS
         self._last = 0
 
     def add(self, now: float) -> None:
-        span = int(now / self._width)
-        if span != self._last:
-            self._turn(span)
-        self._counts[self._last % self._number] += 1
+        second = int(now)
+        if second != self._last:
+            self._turn(second)
+        self._counts[self._last % _SECONDS] += 1
 
-    def values(self, now: float) -> list[int]:
-        """The counts, the oldest first."""
-        self._turn(int(now / self._width))
-        first = (self._last + 1) % self._number
-        return self._counts[first:] + self._counts[:first]
+    def last(self, now: float, seconds: int) -> int:
+        """The sum over so many seconds, the one that runs included."""
+        self._turn(int(now))
+        return sum(self._counts[second % _SECONDS] for second in range(self._last - seconds + 1, self._last + 1))
 
-    def _turn(self, span: int) -> None:
+    def curve(self, now: float) -> list[int]:
+        """The sums over each step, the oldest first. Steps begin at the same times, whenever one looks: the last one
+        is not over.
+        """
+        self._turn(int(now))
+        first = (self._last // STEP - STEPS + 1) * STEP
+        counts = [self._counts[second % _SECONDS] for second in range(first, self._last + 1)]
+        return [sum(counts[at : at + STEP]) for at in range(0, _SECONDS, STEP)]
+
+    def _turn(self, second: int) -> None:
         """Forget what is too long ago. A clock that was set back counts on where it was, unless that is far away."""
-        if span < self._last - self._number:
-            self._last = span - self._number
-        for passed in range(max(self._last + 1, span - self._number + 1), span + 1):
-            self._counts[passed % self._number] = 0
-        self._last = max(self._last, span)
+        if second < self._last - _SECONDS:
+            self._last = second - _SECONDS
+        for passed in range(max(self._last + 1, second - _SECONDS + 1), second + 1):
+            self._counts[passed % _SECONDS] = 0
+        self._last = max(self._last, second)
 
 
 def _at(ordered: list[float], share: float) -> float | None:

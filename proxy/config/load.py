@@ -112,6 +112,8 @@ def _load(read: Callable[[], str], path: Path, environ: Mapping[str, str], calle
     if unclear:
         places = ", ".join(dict.fromkeys(unclear))
         lines.append(f"passed on as written, as only ${{VAR}} and ${{VAR:-default}} are filled in: {places}")
+    if strangers := [key for key in proxy.log.levels if key not in document.file.mcp_servers]:
+        lines.append(f"proxy.log.levels: there is no server of this name: {', '.join(strangers)}")
     if not servers:
         lines.append("mcpServers: is empty, so there is nothing to serve")
     warnings = tuple(one_line(f"{file}: {line}") for line in lines)

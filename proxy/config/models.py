@@ -105,9 +105,11 @@ class LogSettings(_Shape, frozen=True, kw_only=True):
 
     A file that reaches `max_bytes` is moved aside, unless that is 0; `keep` of the moved ones stay. `payloads` is what
     is told of a call's arguments and result: nothing, the arguments' names and sizes, or both cut and without secrets.
+    `levels` are those of single servers, where they differ from `level`.
     """
 
     level: LogLevel = "info"
+    levels: dict[str, LogLevel] = {}
     format: LogFormat = "json"
     file: Path | None = None
     max_bytes: _Limit = 50 * 1024 * 1024

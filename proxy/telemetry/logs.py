@@ -13,7 +13,7 @@ import sys
 import time
 import types
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -33,6 +33,7 @@ from ..events import (
     ServerStartFinished,
     ServerStateChanged,
 )
+from .lines import Fields, Render, console, of_call, to_json, without_secrets
 from .redact import Redactor
 from .sink import LogSink, open_sink
 from .timestamp import timestamp
@@ -70,8 +71,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LogObserver", "LogSink", "build_logs", "open_sink"]
 
-Fields = MutableMapping[str, Any]
-
 RATE: Final = 20.0
 BURST: Final = 100.0
 """Lines of one server's output: this many at once, then RATE a second."""
@@ -96,9 +95,17 @@ _NAMES: Final[Mapping[type[Event], str]] = {
 class LogObserver:
     """Takes events and makes lines of them. Made by `build_logs`."""
 
-    def __init__(self, logger: FilteringBoundLogger, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        logger: FilteringBoundLogger,
+        clock: Callable[[], float],
+        levels: Levels,
+        call: Callable[[CallFinished, float], None],
+    ) -> None:
         self._logger = logger
         self._clock = clock
+        self._levels = levels
+        self._call = call
         self._buckets: dict[str, _Bucket] = {}
         self.left_out: Counter[str] = Counter()
         """Lines of each server that were printed too fast to be logged, all since the start."""
@@ -112,21 +119,9 @@ class LogObserver:
         if at is None:
             at = time.time()
         if type(event) is CallFinished:
-            self._logger.info(
-                "call",
-                time=at,
-                client=event.client,
-                session=event.session,
-                request_id=event.request_id,
-                server=event.server,
-                tool=event.tool,
-                outcome=event.outcome,
-                ms=round(event.seconds * 1000, 3),
-                bytes_in=event.bytes_in,
-                bytes_out=event.bytes_out,
-                **(_more(event) if event.outcome != "ok" or event.noted or event.trace or event.waited else {}),
-            )
-        elif self._logger.is_enabled_for(_NUMBERS[level := self._level(event)]) and (
+            if self._levels.of(event.server) <= _INFO:
+                self._call(event, at)
+        elif _NUMBERS[level := self._level(event)] >= self._levels.of(getattr(event, "server", "")) and (
             type(event) is not ServerOutput or self._allows(event.server, at)
         ):
             self._write(event, level, at)
@@ -135,7 +130,8 @@ class LogObserver:
 
     def log(self, level: LogLevel, event: str, **fields: str | float | None) -> None:
         """A line that is no event of the proxy, such as a library's own log. From any thread."""
-        getattr(self._logger, level)(event, time=time.time(), **_told(fields))
+        if _NUMBERS[level] >= self._levels.least:
+            getattr(self._logger, level)(event, time=time.time(), **_told(fields))
 
     def finish(self) -> None:
         """Tell what is still owed. The sink calls it when it closes."""
@@ -196,6 +192,19 @@ class LogObserver:
         bucket.left_out = 0
 
 
+class Levels:
+    """The least that is written, as structlog counts: `least` of what is about no server, `lowest` of all."""
+
+    def __init__(self, settings: LogSettings) -> None:
+        self.least = _NUMBERS[settings.level]
+        self._servers = {server: _NUMBERS[level] for server, level in settings.levels.items()}
+        self.lowest = min(self.least, *self._servers.values(), _NUMBERS["error"])
+
+    def of(self, server: str) -> int:
+        """That of what is about this one."""
+        return self._servers.get(server, self.least)
+
+
 class _Bucket:
     """A token bucket which, once empty, stays shut for a second, so that a flood is told of once a second."""
 
@@ -231,18 +240,18 @@ def build_logs(
     `clock` (seconds) paces what is rate-limited.
     """
     redact = redactor or Redactor()
-    render = _to_json if settings.format == "json" else _console(colours=sink.is_terminal)
+    render: Render = to_json if settings.format == "json" else console(colours=sink.is_terminal)
     sink.describe_dropped = lambda lines: render(
         {"time": timestamp(time.time()), "level": "warning", "event": "log_lines_dropped", "lines": lines}
     )
 
     def finish(_: object, level: str, fields: Fields) -> bytes:
-        # The one place that each line passes, so that no field is forgotten.
+        # The one place that each line passes but that of a call, so that no field is forgotten.
         for key, value in fields.items():
             if type(value) is str:
                 fields[key] = redact(value)
             elif type(value) is dict:
-                fields[key] = {redact(name): number for name, number in value.items()}
+                fields[key] = without_secrets(value, redact)
         fields["time"] = timestamp(fields["time"])
         fields["level"] = level
         return render(fields)
@@ -251,17 +260,21 @@ def build_logs(
         {"time": timestamp(time.time()), "level": "warning", "event": "log_not_rotated", "reason": redact(reason)}
     )
 
+    def call(event: CallFinished, at: float) -> None:
+        sink.write(render(of_call(event, at, redact)))
+
+    levels = Levels(settings)
     logger = structlog.wrap_logger(
         _Lines(sink),
         processors=[finish],
-        wrapper_class=structlog.make_filtering_bound_logger(settings.level),
+        wrapper_class=structlog.make_filtering_bound_logger(levels.lowest),
         context_class=dict,
         # Placeholders: a dict keeps its order, and these come first on each line.
         time=0.0,
         level="",
         event="",
     )
-    observer = LogObserver(logger.bind(), clock)
+    observer = LogObserver(logger.bind(), clock, levels, call)
     sink.before_close = observer.finish
     return observer
 
@@ -276,6 +289,7 @@ class _Lines:
 # -- levels and fields
 
 _NUMBERS: Final[Mapping[LogLevel, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_INFO: Final = _NUMBERS["info"]
 
 
 def _level(event: Event) -> LogLevel:
@@ -303,53 +317,5 @@ def _told(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None and value != ""}
 
 
-def _more(call: CallFinished) -> dict[str, Any]:
-    """What a call's line has only where it failed, waited or is traced, or where its payload was looked at."""
-    fields: dict[str, Any] = {}
-    if call.outcome != "ok":
-        fields = _told({"name": call.name, "reason": call.reason, "delivered": call.delivered})
-    if call.waited is not None:
-        fields["waited_ms"] = round(call.waited * 1000, 3)
-    if call.trace is not None:
-        fields["trace_id"] = call.trace.trace_id
-    if (noted := call.noted) is not None:
-        if noted.sizes is not None:
-            fields["argument_bytes"] = noted.sizes
-        if noted.arguments:
-            fields["arguments"] = noted.arguments
-        if noted.result:
-            fields["result"] = noted.result
-    return fields
-
-
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
-# -- rendering
-
-_encode: Final = msgspec.json.Encoder().encode
-
-
-def _to_json(fields: Fields) -> bytes:
-    return _encode(fields) + b"\n"
-
-
-_COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
-
-
-def _console(*, colours: bool) -> Callable[[Fields], bytes]:
-    def render(fields: Fields) -> bytes:
-        rest = dict(fields)
-        clock, level, event = rest.pop("time")[11:-1], rest.pop("level"), rest.pop("event")
-        start, end = (_COLOURS[level], "\x1b[0m") if colours else ("", "")
-        pairs = " ".join(f"{key}={_value(value)}" for key, value in rest.items())
-        return f"{clock} {start}{level:<7}{end} {event:<16} {pairs}\n".encode()
-
-    return render
-
-
-def _value(value: object) -> str:
-    text = str(value)
-    # Quoted, a text can't pass for another field or another line.
-    return text if text and text.isprintable() and not set(text) & set(' "=') else _encode(text).decode()

@@ -1,6 +1,7 @@
 """Events -> Prometheus series, in a registry of their own; `docs/metrics.md` has a table of all.
 
-What would cost time on each call (bytes, calls in flight) is asked of its owner when somebody looks: see `pulled`.
+Tool calls are counted in `tallies`. What somebody else knows (bytes, calls in flight) is asked of its owner when
+somebody looks: see `pulled`.
 """
 
 from __future__ import annotations
@@ -27,17 +28,10 @@ from ..events import (
 )
 from .pulled import Pulled, Sources
 from .redact import Redactor
+from .tallies import BUCKETS, OTHER, Tallies
 
-BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 STARTS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)
 LAGS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-SIZES: Final = tuple(4**power for power in range(4, 14))
-"""Bytes: 256 B to 64 MiB, the longest line that there is."""
-BYTES_OF_A_TOKEN: Final = 4
-"""What most tokenizers come to in English text and JSON; an estimate, and no more."""
-MOST_TOOLS: Final = 200
-"""Of one server; the calls of the tools beyond share the label "other"."""
-OTHER: Final = "other"
 METHODS: Final = frozenset(
     {
         "completion/complete", "elicitation/create", "prompts/get", "resources/read", "resources/subscribe",
@@ -70,11 +64,10 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._label = redactor or Redactor()
-        self._bound: dict[tuple[str, str, str], tuple[_Inc, _Observe, _Observe | None, _Observe | None]] = {}
-        self._tools: dict[str, set[str]] = {}
+        self._tallies = Tallies(self._label)
         self._servers: dict[str, _Server] = {}
         self._pulled = Pulled(sources or Sources(), self._label)
-        self._make_series_of_calls()
+        self._make_series_of_requests()
         self._make_series_of_servers()
         self.observe_lag: _Observe = Histogram(
             "mcp_manifold_event_loop_lag_seconds",
@@ -85,6 +78,7 @@ class Metrics:
         Info("mcp_manifold_build", "What runs here.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
+        self.registry.register(self._tallies)
         self.registry.register(self._pulled)
         self._others: dict[type[Event], Callable[[Any], None]] = {
             RequestFinished: self._request,
@@ -101,13 +95,7 @@ class Metrics:
     def __call__(self, event: Event, at: float | None = None) -> None:
         """Count one event; `at` is taken and ignored, since series carry no time of their own."""
         if type(event) is CallFinished:
-            key = (event.server, event.tool, event.outcome)
-            count, observe, size, tokens = self._bound.get(key) or self._bind(key)
-            count()
-            observe(event.seconds)
-            if size is not None and tokens is not None:
-                size(event.bytes_out)
-                tokens(event.bytes_out / BYTES_OF_A_TOKEN)
+            self._tallies.count(event)
             if event.waited is not None:
                 self._of(event.server).waited(event.waited)
         elif (take := self._others.get(type(event))) is not None:
@@ -148,26 +136,6 @@ class Metrics:
             self._start_durations.labels(server).observe(event.seconds)
             self._pulled.infos[event.server] = event.version, event.protocol
 
-    def _bind(self, key: tuple[str, str, str]) -> tuple[_Inc, _Observe, _Observe | None, _Observe | None]:
-        server, tool, outcome = key
-        tools = self._tools.setdefault(server, set())
-        crowded = tool not in tools and len(tools) >= MOST_TOOLS
-        if crowded:
-            tool = OTHER
-        else:
-            tools.add(tool)
-        labels = self._label(server), self._label(tool)
-        has_result = outcome in ("ok", "tool_error")
-        bound = (
-            self._calls.labels(*labels, outcome).inc,
-            self._durations.labels(*labels).observe,
-            self._sizes.labels(labels[0]).observe if has_result else None,
-            self._tokens.labels(*labels).inc if has_result else None,
-        )
-        if not crowded:  # a server that invents names would fill this table too
-            self._bound[key] = bound
-        return bound
-
     def _of(self, server: str) -> _Server:
         found = self._servers.get(server)
         if found is None:
@@ -183,15 +151,7 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"mcp_manifold_{name}", text, labels, buckets=buckets, registry=self.registry)
 
-    def _make_series_of_calls(self) -> None:
-        self._calls = self._counter("calls", "Tool calls that ended.", "server", "tool", "outcome")
-        self._durations = self._histogram(
-            "call_duration_seconds", "Time from a call's arrival to its answer.", BUCKETS, "server", "tool"
-        )
-        self._sizes = self._histogram("result_size_bytes", "Size of the results of tool calls.", SIZES, "server")
-        self._tokens = self._counter(
-            "result_tokens", "Estimate of the tokens in the results of tool calls: bytes / 4.", "server", "tool"
-        )
+    def _make_series_of_requests(self) -> None:
         self._waits = self._histogram(
             "queue_wait_seconds", "Time that requests waited for their server, if they had to.", BUCKETS, "server"
         )

@@ -171,7 +171,7 @@ def _metric(family: Metric, began: int, now: int) -> OtlpMetric | None:
 def _number(sample: Sample, began: int, now: int) -> NumberDataPoint:
     from opentelemetry.sdk.metrics.export import NumberDataPoint  # see `Pusher._make`
 
-    return NumberDataPoint(sample.labels, began, now, sample.value)
+    return NumberDataPoint(sample.labels, began, now, float(sample.value))  # one type for all, as it is in Prometheus
 
 
 def _histograms(samples: Iterable[Sample], began: int, now: int) -> Iterator[HistogramDataPoint]:

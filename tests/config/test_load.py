@@ -82,6 +82,13 @@ def test_a_file_without_servers_is_good_but_pointless(tmp_path: Path) -> None:
     assert config.warnings == (f"{tmp_path}/config.json: mcpServers: is empty, so there is nothing to serve",)
 
 
+def test_a_level_for_a_server_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
+    levels = {"git": "debug", "gti": "debug"}
+    config = loaded(tmp_path, {**servers(git={"command": "x"}), "proxy": {"log": {"levels": levels}}})
+    assert config.proxy.log.levels == levels
+    assert config.warnings == (f"{tmp_path}/config.json: proxy.log.levels: there is no server of this name: gti",)
+
+
 def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     assert loaded(tmp_path, b"\xef\xbb\xbf" + json.dumps(servers(a={"command": "x"})).encode()).servers
 

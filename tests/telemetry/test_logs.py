@@ -60,13 +60,13 @@ class Log:
         level: LogLevel = "info",
         format: LogFormat = "json",
         redactor: Redactor | None = None,
+        levels: dict[str, LogLevel] | None = None,
     ) -> None:
         self.now = 1000.0
         self.file = folder / "manifold.log"
         self.sink = LogSink(self.file)
-        self.observer: LogObserver = build_logs(
-            LogSettings(level=level, format=format), sink=self.sink, redactor=redactor, clock=lambda: self.now
-        )
+        settings = LogSettings(level=level, format=format, levels=levels or {})
+        self.observer: LogObserver = build_logs(settings, sink=self.sink, redactor=redactor, clock=lambda: self.now)
 
     def __call__(self, *events: Event) -> list[dict[str, Any]]:
         """Observe; the lines that these events made."""
@@ -335,6 +335,29 @@ def test_only_what_reaches_the_level_is_written(level: LogLevel, shown: list[str
     every: list[LogLevel] = ["debug", "info", "warning", "error"]
     lines = Log(tmp_path, level=level)(*(Notice(each, "text") for each in every))
     assert [line["level"] for line in lines] == shown
+
+
+def test_a_server_may_have_a_level_of_its_own(tmp_path: Path) -> None:
+    log = Log(tmp_path, level="warning", levels={"git": "debug", "noisy": "error"})
+    heard = log(
+        CALL,
+        msgspec.structs.replace(CALL, server="git"),
+        RequestFinished("c", "s", "7", "git", "x", "ok", 0.001, 1, 2, method="prompts/get"),
+        RequestFinished("c", "s", "7", "time", "x", "ok", 0.001, 1, 2, method="prompts/get"),
+        ServerOutput("git", "stderr", "git says"),
+        ServerOutput("noisy", "stderr", "noise"),
+        ServerStateChanged("noisy", "ready", "backoff", "it ended"),
+        ServerStateChanged("time", "ready", "backoff", "it ended"),
+        ServerStateChanged("noisy", "backoff", "failed", "it ended"),
+        Notice("warning", "of all"),
+        Notice("info", "of all"),
+    )
+    assert [(line["event"], line.get("server", "")) for line in heard] == [
+        ("call", "git"), ("request", "git"), ("server_output", "git"),
+        ("server_state", "time"), ("server_state", "noisy"), ("notice", ""),
+    ]  # fmt: skip
+    log.observer.log("info", "log", text="of a library")
+    assert log.lines()[len(heard) :] == []
 
 
 def test_calls_are_not_written_above_info(tmp_path: Path) -> None:

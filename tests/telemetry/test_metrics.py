@@ -29,9 +29,10 @@ from proxy.events import (
     ServerStateChanged,
 )
 from proxy.relay.figures import Figures
-from proxy.telemetry.metrics import CAUSES, MOST_TOOLS, STATES, Metrics
+from proxy.telemetry.metrics import CAUSES, STATES, Metrics
 from proxy.telemetry.pulled import Sources
 from proxy.telemetry.redact import Redactor
+from proxy.telemetry.tallies import MOST_TOOLS
 from tests.support.prometheus import MISSING, PROMTOOL
 
 CALL = CallFinished("client", "session", "1", "git", "status", "ok", 0.004, 100, 200)
