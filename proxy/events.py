@@ -201,7 +201,7 @@ Emit = Callable[[Event], None]
 
 
 class Observer(Protocol):
-    """Whoever listens. `at` is the Unix time of an event that is told late; without it the event is of now."""
+    """Whoever listens. `at` is the event's Unix time; without it the event is of now."""
 
     def __call__(self, event: Event, at: float | None = None) -> None: ...
 
@@ -243,10 +243,11 @@ class Bus:
     def flush(self) -> None:
         """Tell what waits."""
         waiting, self._waiting = self._waiting, []
+        at = self._clock()
         for event in waiting:
-            self._tell(event, None)
+            self._tell(event, at)
 
-    def _tell(self, event: Event, at: float | None) -> None:
+    def _tell(self, event: Event, at: float) -> None:
         for observer in self._observers:
             try:
                 observer(event, at)

@@ -60,10 +60,10 @@ def test_what_happens_then_is_told_in_order_a_moment_later() -> None:
     turns.bus(notice("b"))
     assert listener.told == []
     turns.turn()
-    assert listener.told == [("a", None), ("b", None)]
+    assert listener.told == [("a", 10.0), ("b", 10.0)]
     turns.bus(notice("c"))
     turns.turn()
-    assert listener.told[2:] == [("c", None)]
+    assert listener.told[2:] == [("c", 20.0)]
 
 
 def test_each_turn_is_asked_for_once() -> None:
@@ -79,9 +79,9 @@ def test_at_the_end_what_waits_is_told_at_once_and_not_again() -> None:
     turns.bus.open(listener)
     turns.bus(notice("a"))
     turns.bus.flush()
-    assert listener.told == [("a", None)]
+    assert listener.told == [("a", 10.0)]
     turns.turn()
-    assert listener.told == [("a", None)]
+    assert listener.told == [("a", 10.0)]
 
 
 def test_without_listeners_facts_are_forgotten() -> None:

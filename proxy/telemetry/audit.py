@@ -12,7 +12,7 @@ import msgspec
 
 from ..events import CallFinished, ClientConnected, ClientGone, Event, Notice
 from .sink import LogSink
-from .timestamp import timestamp
+from .timestamp import milliseconds, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,23 +69,23 @@ class Audit:
             self._origins.pop(event.session, None)
 
     def _row(self, call: CallFinished, at: float) -> Row:
-        redact = self._redact
+        shown = self._redact.shown
         front, peer = self._origins.get(call.session, ("", ""))
         refused = call.delivered == "no" and call.outcome != "cancelled"
         return Row(
             timestamp(at),
-            redact(call.client),
-            redact(call.session),
-            redact(call.request_id),
-            redact(call.server),
-            redact(call.tool),
+            shown[call.client],
+            shown[call.session],
+            shown[call.request_id],
+            shown[call.server],
+            shown[call.tool],
             "refused" if refused else "allowed",
             call.outcome,
             call.delivered,
-            round(call.seconds * 1000, 3),
+            milliseconds(call.seconds),
             call.noted.digest if call.noted is not None else "",
-            redact(call.name),
-            redact(call.reason),
+            shown[call.name],
+            shown[call.reason],
             front,
             peer,
         )

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from ..events import CallFinished
 from .redact import Redactor
-from .timestamp import timestamp
+from .timestamp import milliseconds, timestamp
 
 Fields = MutableMapping[str, Any]
 
@@ -44,17 +44,18 @@ class CallLine(msgspec.Struct):
 
 def of_call(call: CallFinished, at: float, redact: Redactor) -> CallLine:
     """Its line, without secrets; `at` is when it ended, in Unix seconds."""
+    shown = redact.shown
     line = CallLine(
         timestamp(at),
         "info",
         "call",
-        redact(call.client),
-        redact(call.session),
-        redact(call.request_id),
-        redact(call.server),
-        redact(call.tool),
+        shown[call.client],
+        shown[call.session],
+        shown[call.request_id],
+        shown[call.server],
+        shown[call.tool],
         call.outcome,
-        round(call.seconds * 1000, 3),
+        milliseconds(call.seconds),
         call.bytes_in,
         call.bytes_out,
     )
@@ -63,7 +64,7 @@ def of_call(call: CallFinished, at: float, redact: Redactor) -> CallLine:
         line.reason = redact(call.reason) or UNSET
         line.delivered = call.delivered
     if call.waited is not None:
-        line.waited_ms = round(call.waited * 1000, 3)
+        line.waited_ms = milliseconds(call.waited)
     if call.trace is not None:
         line.trace_id = call.trace.trace_id
     if (noted := call.noted) is not None:

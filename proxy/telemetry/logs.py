@@ -36,7 +36,7 @@ from ..events import (
 from .lines import Fields, Render, console, of_call, to_json, without_secrets
 from .redact import Redactor
 from .sink import LogSink, open_sink
-from .timestamp import timestamp
+from .timestamp import milliseconds, timestamp
 
 _RICH: Final = ("rich", "rich.console", "rich.pretty", "rich.traceback")
 
@@ -157,9 +157,9 @@ class LogObserver:
             if event.outcome == "ok":
                 del fields["delivered"]
             if event.waited is not None:
-                fields["waited_ms"] = round(fields.pop("waited") * 1000, 3)
+                fields["waited_ms"] = milliseconds(fields.pop("waited"))
         if "seconds" in fields:
-            fields["ms"] = round(fields.pop("seconds") * 1000, 3)
+            fields["ms"] = milliseconds(fields.pop("seconds"))
         if fields.get("delay") is not None:
             fields["delay"] = round(fields["delay"], 3)
         fields.pop("level", None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from ..texts import clean
@@ -32,7 +32,8 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._known: dict[str, str] = {}
+        self.shown = _Memory(self._clean)
+        """The same as a mapping, to look up much at once: `shown[text]`. After `learn` it is another one."""
         self._wanted: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
         self._shortest = self._longest = 0
@@ -49,19 +50,10 @@ class Redactor:
         self._longest = 6 * max(map(len, self._wanted))
         self._pattern = _pattern(self._wanted)
         # The last step, and a new dict: a thread that is in a call remembers what it then knew in the old one.
-        self._known = {}
+        self.shown = _Memory(self._clean)
 
     def __call__(self, text: str) -> str:
-        memory = self._known
-        known = memory.get(text)
-        if known is not None:
-            return known
-        cleaned = self._clean(text)
-        if len(text) <= MEMORABLE:
-            if len(memory) >= KEPT:
-                memory.clear()
-            memory[text] = cleaned
-        return cleaned
+        return self.shown[text]
 
     def _clean(self, text: str) -> str:
         much = len(text) > 2 * LONGEST_TEXT + self._longest
@@ -81,6 +73,22 @@ class Redactor:
         while masked != text:  # what stood around a secret may now, with the mask, read like another
             text, masked = masked, pattern.sub(MASK, masked)
         return text
+
+
+class _Memory(dict[str, str]):
+    """What was made of short texts; what it does not know it makes."""
+
+    def __init__(self, make: Callable[[str], str]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, text: str) -> str:
+        made = self._make(text)
+        if len(text) <= MEMORABLE:
+            if len(self) >= KEPT:
+                self.clear()
+            self[text] = made
+        return made
 
 
 def _visible(text: str) -> str:
