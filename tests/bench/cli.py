@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import calls, report, starts, web
+from tests.bench import calls, report, starts, watched, web
 from tests.bench.bed import ROOT, SIDES, Bed, Side, counted_calls, echo_servers
 from tests.bench.client import BenchError
 from tests.bench.figures import Figure
@@ -30,6 +30,7 @@ SCENARIOS = {
     "8": "slow neighbours",
     "9": "processes and threads",
     "10": "the hub over HTTP",
+    "11": "telemetry",
 }
 
 
@@ -111,7 +112,10 @@ def measure(bed: Bed, plan: calls.Plan, wanted: Sequence[str]) -> tuple[list[Fig
     if "10" in wanted:
         say("10")
         figures += web.over_http(bed.scratch, plan)
-    if set(wanted) - {"5", "7", "10"}:
+    if "11" in wanted:
+        say("11")
+        figures += watched.costs(bed, plan)
+    if set(wanted) - {"5", "7", "10", "11"}:
         figures += on_running_sides(bed, plan, wanted, notes)
     return sorted(figures, key=lambda figure: int(figure.scenario.partition(" ")[0])), notes
 
