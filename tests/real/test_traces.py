@@ -19,6 +19,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from proxy.tracecontext import parse
 from tests.support import servers
 from tests.support.client import PATIENCE, ChildWire, RawClient
+from tests.support.hub import serving
 from tests.support.manifold import RUN, running, write_config
 from tests.support.otlp import attributes, collecting
 
@@ -39,16 +40,27 @@ def traced_call(client: RawClient, tool: str, **arguments: Any) -> tuple[Readabl
     return span, result
 
 
-def test_a_call_through_two_proxies_is_one_trace(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def as_server(config: Path, way: str) -> Iterator[dict[str, Any]]:
+    """The entry of a proxy with this configuration: a child of another one, or a hub behind HTTP."""
+    if way == "pipe":
+        yield servers.entry([*RUN, str(config)])
+        return
+    with serving(config) as hub:
+        yield {"type": "http", "url": f"{hub.url}/mcp", "headers": hub.headers}
+
+
+@pytest.mark.parametrize("way", ["pipe", "tcp"])
+def test_a_call_through_two_proxies_is_one_trace(way: str, tmp_path: Path) -> None:
     with collecting() as spans:
         traces = {"endpoint": spans.endpoint}
         inner = write_config(tmp_path / "inner", {"raw": servers.script("raw_echo.py")}, traces=traces)
-        near = servers.entry([*RUN, str(inner)])
-        outer = write_config(tmp_path / "outer", {"inner": near}, traces=traces)
-        with running(outer) as manifold:
-            assert "inner__raw__verbatim" in manifold.tools()
-            asked, result = traced_call(manifold, "inner__raw__verbatim")
-            path = spans.wait_for(4)
+        with as_server(inner, way) as near:
+            outer = write_config(tmp_path / "outer", {"inner": near}, traces=traces)
+            with running(outer) as manifold:
+                assert "inner__raw__verbatim" in manifold.tools()
+                asked, result = traced_call(manifold, "inner__raw__verbatim")
+                path = spans.wait_for(4)
     context = asked.get_span_context()
     assert context is not None
     assert {int.from_bytes(span.trace_id) for span in path} == {context.trace_id}
@@ -59,6 +71,8 @@ def test_a_call_through_two_proxies_is_one_trace(tmp_path: Path) -> None:
         "tools/call verbatim",
     ]
     assert [span.kind for span in path] == [Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT] * 2
+    ways = [attributes(span.attributes)["network.transport"] for span in path]
+    assert ways == ["pipe", way, way, "pipe"]
     ids = [context.span_id, *(int.from_bytes(span.span_id) for span in path)]
     assert [int.from_bytes(span.parent_span_id) for span in path] == ids[:-1]
     assert len(set(ids)) == 5
