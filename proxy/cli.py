@@ -154,9 +154,10 @@ def _add_watching(add: Callable[..., argparse.ArgumentParser]) -> None:
         "show the log as people read it",
         "example: mcp-manifold logs --failed --server github\n"
         "         mcp-manifold logs -f\n"
+        "         journalctl --user -u mcp-manifold -o cat | mcp-manifold logs --failed -\n"
         "It reads `log.file` of the configuration, with what was moved aside of it, or the FILE that is named.",
     )
-    logs.add_argument("file", metavar="FILE", nargs="?", help="another log than that of the configuration")
+    logs.add_argument("file", metavar="FILE", nargs="?", help="another log than that of the configuration; - is stdin")
     logs.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
     logs.add_argument("-n", "--lines", metavar="N", type=_number, help="only the last N (default: all; 20 with -f)")
     logs.add_argument("--server", metavar="SERVER", help="only lines about this server")

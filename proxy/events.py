@@ -50,9 +50,9 @@ class RequestFinished(Event, frozen=True):
     `client` is the name that the client gave at `initialize`; `session` its id; `request_id` the
     client's own id as JSON. `tool` is the server's own name for it. Where no tool was found it is "", and so is
     `server` unless the name's prefix tells; `name` then is what the client asked for. `bytes_in` counts the
-    request's line, `bytes_out` the answer's. `reason` says why we failed it, where it was not the server's own doing.
-    For other methods than `tools/call`, `tool` is what they ask for: a prompt's name, a URI, a task's id. `noted` is
-    what an `Inspector` made of the payload, where there is one; `trace` its spans, where it is sampled;
+    request's line, `bytes_out` the answer's. `reason` says why we failed it, or that its server did, with the code of
+    its error. For other methods than `tools/call`, `tool` is what they ask for: a prompt's name, a URI, a task's id.
+    `noted` is what an `Inspector` made of the payload, where there is one; `trace` its spans, where it is sampled;
     `waited` are the seconds for which it waited for its server, if it had to.
     """
 

@@ -268,7 +268,7 @@ class _Server:
         if outcome == "ok":
             return
         if outcome in _SERVER_FAILED:
-            self._trouble = (at, event.tool or event.name, event.reason or "it answered with an error")
+            self._trouble = (at, event.tool or event.name, event.reason)
         if is_call and outcome in _FAILED:
             self._failures += 1
             self._failed.add(at)

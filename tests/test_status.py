@@ -133,8 +133,8 @@ def test_the_last_error_is_a_servers_and_not_a_tools(status: Status, clock: Cloc
     assert status.figures("one").last_error == Trouble(clock.now, "slow: it took too long")
     status(ServerStateChanged("one", "ready", "backoff", "it exited with code 3", 2.0))
     assert status.figures("one").last_error == Trouble(clock.now, "it exited with code 3")
-    status(call("odd", outcome="error"))
-    assert status.figures("one").last_error == Trouble(clock.now, "odd: it answered with an error")
+    status(call("odd", outcome="error", reason="its server answered with error -32603"))
+    assert status.figures("one").last_error == Trouble(clock.now, "odd: its server answered with error -32603")
 
 
 def test_a_state_is_told_with_its_time_its_reason_and_the_next_start(status: Status, clock: Clock) -> None:

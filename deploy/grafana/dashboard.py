@@ -18,7 +18,8 @@ SERVER: Final = f'{PROXY}, server=~"$server"'
 RATE: Final = "[$__rate_interval]"
 FAILED: Final = 'outcome=~"error|timeout"'
 DONE: Final = 'outcome!="cancelled"'
-DOWN: Final = f'sum by (instance, server) (mcp_manifold_server_state{{{SERVER}, state=~"backoff|failed"}})'
+# In text files the proxies of a machine have one instance, and a label for the process.
+DOWN: Final = f'sum by (instance, pid, server) (mcp_manifold_server_state{{{SERVER}, state=~"backoff|failed"}})'
 
 BAD: Final = levels((None, "text"), (1, "red"))
 RATIO: Final = levels((None, "text"), (0.01, "orange"), (0.1, "red"))
@@ -34,9 +35,18 @@ def failing(by: str, window: str) -> str:
 
 
 def quantile(part: float, series: str, by: str, window: str = RATE, where: str = SERVER) -> str:
-    """Of a histogram, over the labels `by`."""
+    """Of a histogram, over the labels `by`; nothing, and not NaN, where nothing was observed."""
     group = f"{by}, le" if by else "le"
-    return f"histogram_quantile({part}, sum by ({group}) (rate(mcp_manifold_{series}_bucket{{{where}}}{window})))"
+    return f"histogram_quantile({part}, sum by ({group}) (rate(mcp_manifold_{series}_bucket{{{where}}}{window}))) >= 0"
+
+
+def grown(series: str) -> str:
+    """How much a counter has grown over the time that is shown, in proxies that are gone by now, too.
+
+    Most begin with what is counted, in sessions that make few calls: increase() alone would not see the first of it.
+    """
+    whole = f"last_over_time({series}[$__range]) unless {series} offset $__range"
+    return f"({whole}) or increase({series}[$__range])"
 
 
 def overview() -> list[stat.Panel | timeseries.Panel]:
@@ -77,6 +87,7 @@ def overview() -> list[stat.Panel | timeseries.Panel]:
 def servers() -> list[table.Panel]:
     """Which one is it?"""
     shown = f"{{{SERVER}}}"
+    restarts = f"mcp_manifold_server_restarts_total{shown}"
     given: list[Column] = [
         ("ready in", f"sum by (server) (mcp_manifold_server_up{shown})", "short", None),
         ("down in", f"sum by (server) ({DOWN})", "short", BAD),
@@ -86,7 +97,7 @@ def servers() -> list[table.Panel]:
         ("p99", quantile(0.99, "call_duration_seconds", "server"), "s", SLOW),
         ("under way", f"sum by (server) (mcp_manifold_calls_in_flight{shown})", "short", None),
         ("waiting", f"sum by (server) (mcp_manifold_calls_queued{shown})", "short", None),
-        ("restarts", f"sum by (server) (increase(mcp_manifold_server_restarts_total{shown}[$__range]))", "short", None),
+        ("restarts", f"round(sum by (server) (increase({restarts}[$__range])))", "short", None),
         ("memory", f"sum by (server) (mcp_manifold_server_memory_bytes{shown})", "bytes", None),
         ("tools", f"max by (server) (mcp_manifold_catalogue_tools{shown})", "short", None),
     ]
@@ -100,10 +111,8 @@ def tools() -> list[table.Panel | timeseries.Panel]:
         ("p99", f"topk(10, {quantile(0.99, 'call_duration_seconds', 'server, tool', '[$__range]')})", "s", SLOW)
     ]
     errors = f"mcp_manifold_calls_total{{{SERVER}, {FAILED}}}"
-    # A counter begins with its first error, which increase() alone would not see.
-    grown = f"({errors} unless {errors} offset $__range) or increase({errors}[$__range])"
-    lost = f"sum by (server, tool, outcome) ({grown}) > 0"
-    tokens = f"sum by (server, tool) (increase(mcp_manifold_result_tokens_total{{{SERVER}}}[$__range]))"
+    lost = f"round(sum by (server, tool, outcome) ({grown(errors)})) > 0"
+    tokens = f"sum by (server, tool) ({grown(f'mcp_manifold_result_tokens_total{{{SERVER}}}')}) > 0"
     return [
         columns(
             "Slow tools",
@@ -176,7 +185,7 @@ def resources() -> list[timeseries.Panel]:
         course(
             "Memory of proxies",
             "Of each process, without its servers.",
-            query(f"sum by (instance) (mcp_manifold_memory_bytes{{{PROXY}}})", "{{instance}}"),
+            query(f"sum by (instance, pid) (mcp_manifold_memory_bytes{{{PROXY}}})", "{{instance}} {{pid}}"),
             unit="bytes",
             width=8,
         ),
@@ -204,7 +213,7 @@ def resources() -> list[timeseries.Panel]:
         course(
             "Lag of the event loop",
             "p90: what every call waits on top, since the proxy is busy.",
-            query(quantile(0.9, "event_loop_lag_seconds", "instance", where=PROXY), "{{instance}}"),
+            query(quantile(0.9, "event_loop_lag_seconds", "instance, pid", where=PROXY), "{{instance}} {{pid}}"),
             unit="s",
             width=8,
             most=0.1,

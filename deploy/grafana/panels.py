@@ -104,7 +104,8 @@ def course(
         .height(7)
     )
     if bars:
-        panel.draw_style(shapes.GraphDrawStyle.BARS).fill_opacity(60).decimals(0)
+        # A bar for each minute: narrower ones would each show what happened in the whole of $__rate_interval.
+        panel.draw_style(shapes.GraphDrawStyle.BARS).fill_opacity(60).decimals(0).interval("1m")
     if stacked:
         panel.stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL))
     if most is not None:

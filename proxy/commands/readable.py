@@ -46,7 +46,7 @@ class Readable:
         level = _text(record, "level")
         columns = (self._in("time", clock), self._in("server", f"{texts.cut(server, _WIDEST):<{self._width}}"))
         lines = [" ".join((*columns, self._what(record, level if level in _STYLES else "info")))]
-        if date != self._date:
+        if date and date != self._date:
             self._date = date
             lines.insert(0, self._in("dim", f"-- {date} --"))
         lines += [self._below(name, _text(record, name)) for name in _BELOW if name in record]
@@ -150,6 +150,7 @@ _TELLERS: Final[Mapping[str, Callable[[Record], str]]] = {
     "client_connected": _connected,
     "client_gone": _gone,
     "server_output": _output,
+    "server_output_left_out": lambda record: f"| ({_text(record, 'lines')} more lines, too many for the log)",
     "notice": lambda record: _text(record, "text"),
     "log": _library,
 }

@@ -18,14 +18,17 @@ from ..config.load import load, locate, state_directory
 from ..config.models import ProxySettings
 from ..control import peer, place
 from ..errors import ConfigError, ManifoldError
-from ..top import figures
+from ..top import attention, figures
 from ..top.machine import Machine, Seen
-from ..top.rows import now, plain
+from ..top.rows import named, now, plain, under_way
 from .local import output
 from .readable import Readable
 
 if TYPE_CHECKING:
     from ..overview import ServerRow
+
+
+_MOST_TROUBLES = 50
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -41,7 +44,8 @@ def main(arguments: argparse.Namespace) -> int:
         else:
             _print(machine)
         return 0
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # Keys are read from stdin, and what is shown is written to stderr.
+    if os.environ.get("TERM") == "dumb" or not all(each.isatty() for each in (sys.stdin, sys.stdout, sys.stderr)):
         raise ManifoldError(
             "`top` needs a terminal; `top --once` prints what there is, and `--json` does so for scripts"
         )
@@ -59,7 +63,7 @@ def reader() -> Callable[[bytes], str]:
     def read(line: bytes) -> str:
         try:
             return readable(msgspec.json.decode(line, type=dict[str, Any]))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return readable.broken(line)
 
     return read
@@ -115,12 +119,12 @@ def _print(machine: Machine) -> None:
         for cells in _rows(seen):
             table.add_row(*cells)
     console.print(table)
-    for seen in machine.processes:
-        for call in seen.under_way:
-            what = "waits" if call.waits else "runs"
-            since = figures.age(max(0.0, now() - call.started))
-            text = f"{seen.card.pid}: {call.server} {call.tool or call.method} {what} for {since}"
-            console.print(plain(text), soft_wrap=True)
+    for seen, call in under_way(machine.processes):
+        what = "waits" if call.waits else "runs"
+        since = figures.age(max(0.0, now() - call.started))
+        console.print(plain(f"▶ {seen.card.pid}: {call.server} {named(call)} {what} for {since}"), soft_wrap=True)
+    for line in attention.lines(machine.processes, now(), _MOST_TROUBLES):
+        console.print(line, soft_wrap=True)
 
 
 def _rows(seen: Seen) -> list[list[Text]]:

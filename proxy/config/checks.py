@@ -130,7 +130,7 @@ def unclear(proxy: ProxySettings) -> list[Problem]:
     """What the proxy section's shape lets pass although it means nothing."""
     if proxy.log.payloads is True:
         return [
-            Problem(("proxy", "log", "payloads"), 'must be false, "names" or "redacted", is true'),
+            Problem(("proxy", "log", "payloads"), 'must be one of false, "names", "redacted", is true'),
             *_http_flaws(proxy),
         ]
     return _http_flaws(proxy)

@@ -117,6 +117,8 @@ def _read(value: object, shape: type[_Shape], location: Location, problems: list
 def decode(wanted: type, value: object) -> object:
     """What the shapes hold and JSON does not: paths."""
     if wanted is Path and isinstance(value, str):
+        if not value:  # as a path it would be the working directory
+            raise ValueError("must not be empty")
         return Path(value)
     raise TypeError(f"must be a string, is {kind(value)}")
 

@@ -14,7 +14,8 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import PydanticCustomError
 
 from .problems import Problem, kind, nearest, quoted, unknown_key
 
@@ -85,10 +86,18 @@ def _alike(kind_of_value: Any) -> Any:
         return Union[tuple(_alike(each) for each in inner)]  # noqa: UP007  # the operator takes no tuple
     if origin is dict:
         return dict[inner[0], _alike(inner[1])]  # type: ignore[valid-type, misc]
-    if origin is tuple or kind_of_value is Path:
+    if kind_of_value is Path:
+        return Annotated[Path, Field(strict=False), BeforeValidator(_no_empty_path)]
+    if origin is tuple:
         # Strictness is for scalars ("30" is no number); JSON has no tuples and no paths.
         return Annotated[kind_of_value, Field(strict=False)]
     return model_of(kind_of_value) if _is_shape(kind_of_value) else kind_of_value
+
+
+def _no_empty_path(value: object) -> object:
+    if value == "":
+        raise PydanticCustomError("string_too_short", "must not be empty")
+    return value
 
 
 def _is_shape(kind_of_value: object) -> bool:

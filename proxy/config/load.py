@@ -160,6 +160,8 @@ def _settle(proxy: ProxySettings, path: Path, environ: Mapping[str, str]) -> tup
             problems.append(Problem(("proxy", *place), explain_missing(findings.missing)))
         elif "\0" in text:
             problems.append(Problem(("proxy", *place), "holds a NUL character"))
+        elif not text:
+            problems.append(Problem(("proxy", *place), "is empty once its variables are filled in"))
         return path.parent / _with_home(Path(text), environ)
 
     for section, name, key in _PATHS:

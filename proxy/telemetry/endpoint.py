@@ -61,6 +61,8 @@ def serve(settings: MetricsSettings, registry: CollectorRegistry, emit: Emit) ->
         httpd = _listening(settings, make_wsgi_app(registry))
     except (OSError, UnicodeError) as error:  # the latter where the host is no name at all
         problem = getattr(error, "strerror", None) or error
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            problem = f"{problem}; with `metrics.discovery` each process takes a port of its own"
         emit(Notice("warning", f"no metrics: can't listen on {settings.host} port {settings.port}: {problem}"))
         return MetricsServer(None)
     host = httpd.server_name

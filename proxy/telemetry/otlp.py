@@ -1,4 +1,4 @@
-"""The same series over OTLP, pushed to an OpenTelemetry collector with the SDK's exporter.
+"""The same series over OTLP, encoded by OpenTelemetry's SDK and pushed to a collector.
 
 The figures are those of the Prometheus registry, read once for each push: a call is counted in one place only.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.metrics.export import (
         HistogramDataPoint,
-        MetricExporter,
         MetricsData,
         NumberDataPoint,
     )
@@ -33,16 +32,16 @@ if TYPE_CHECKING:
     from prometheus_client.samples import Sample
 
     from ..config.models import OtlpSettings
+    from .collector import Collector
     from .published import Process
 
-LONGEST: Final = 10.0
-"""Seconds for one push, with the exporter's own attempts to repeat it."""
 FAREWELL: Final = 0.3
 """Seconds for the last one: who ends us kills us half a second later."""
 MISSING: Final = "no metrics over OTLP: the extra is missing, pip install 'mcp-manifold[otel]'"
 
 _UNITS: Final = {"seconds": "s", "bytes": "By"}
 _LONGEST_PROBLEM: Final = 300
+_log: Final = logging.getLogger(__name__)
 
 
 class Pusher:
@@ -54,14 +53,15 @@ class Pusher:
         self._registry = registry
         self._emit = emit
         self._began = time.time_ns()
-        self._exporter: MetricExporter | None = None
+        self._encode: Callable[[MetricsData], bytes] | None = None
+        self._collector: Collector | None = None
         self._is_well = True
         self._problem = ""
 
     async def run(self) -> None:
         """Push until cancelled; without the SDK say so and end."""
         try:
-            self._exporter = await aside(self._make, "otlp")
+            self._encode = await aside(self._make, "otlp")
         except ImportError:
             self._emit(Notice("warning", MISSING))
             return
@@ -71,49 +71,36 @@ class Pusher:
 
     def close(self) -> None:
         """Push what has happened since, if that is possible at once."""
-        if self._exporter is not None and self._is_well:
-            last = threading.Thread(target=self._push, name="otlp", daemon=True)
+        if self._encode is not None and self._is_well:
+            self._problem = ""
+            taken: list[bool] = []
+            last = threading.Thread(target=lambda: taken.append(self._push()), name="otlp", daemon=True)
             last.start()
             last.join(FAREWELL)
-        if self._exporter is not None:
-            self._exporter.shutdown(0)
+            if not any(taken):  # for many a session this push is the only one, and this line the only word
+                why = one_line(self._problem or "the collector did not answer at once", _LONGEST_PROBLEM)
+                _log.warning("the last metrics were not sent over OTLP: %s", why)
 
-    def _make(self) -> MetricExporter:
+    def _make(self) -> Callable[[MetricsData], bytes]:
         # Here: together they take 0.2 s and 20 MB, which nobody else has to pay for.
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-        from requests import RequestException, Response, Session
+        from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 
-        def note(problem: str) -> None:
-            self._problem = problem
+        from .collector import Collector
 
-        class NoRedirects(Session):
-            """The headers hold keys, which are for the endpoint alone. The exporter takes a redirect for success."""
-
-            def request(self, *args: Any, **kwargs: Any) -> Response:
-                try:
-                    response = super().request(*args, **{**kwargs, "allow_redirects": False})
-                except RequestException as problem:
-                    note(f"the collector can't be reached: {problem}")
-                    raise
-                note(f"the collector answers {response.status_code} {response.reason}")
-                if response.is_redirect:
-                    raise RequestException("it names another address")
-                return response
-
-        logging.getLogger(OTLPMetricExporter.__module__).addFilter(_told_by_us)
-        return OTLPMetricExporter(
-            endpoint=self._settings.endpoint,
-            headers=dict(self._settings.headers),
-            timeout=LONGEST,
-            session=NoRedirects(),
-        )
+        self._collector = Collector(self._settings, "data points")
+        return lambda data: encode_metrics(data).SerializeToString()
 
     def _push(self) -> bool:
-        from opentelemetry.sdk.metrics.export import MetricExportResult  # loaded by now
-
-        assert self._exporter is not None
-        data = metrics_data(self._registry.collect(), self._process, self._began, time.time_ns())
-        return self._exporter.export(data) is MetricExportResult.SUCCESS
+        assert self._encode is not None
+        assert self._collector is not None
+        try:
+            body = self._encode(metrics_data(self._registry.collect(), self._process, self._began, time.time_ns()))
+        except Exception as problem:  # a defect of ours, which must not end the other ways out
+            self._problem = f"they can't be encoded: {problem}"
+            return False
+        verdict = self._collector.send(body)
+        self._problem = verdict.problem
+        return verdict.taken
 
     def _tell(self, went_well: bool) -> None:
         if went_well is not self._is_well:
@@ -164,7 +151,8 @@ def _metric(family: Metric, began: int, now: int) -> OtlpMetric | None:
         points = [_number(sample, began, now) for sample in family.samples]
         is_sum = family.type == "counter"
         data = Sum(points, AggregationTemporality.CUMULATIVE, True) if is_sum else Gauge(points)
-    unit = _UNITS.get(name.removesuffix("_total").rpartition("_")[2], "1")
+    # Not "1": Prometheus would call such a gauge a ratio, in its name.
+    unit = _UNITS.get(name.removesuffix("_total").rpartition("_")[2], "")
     return Metric(name, family.documentation, unit, data)
 
 
@@ -194,8 +182,3 @@ def _histograms(samples: Iterable[Sample], began: int, now: int) -> Iterator[His
         # Smallest and largest are not known, which OTLP allows and the class does not.
         nothing: Any = None
         yield HistogramDataPoint(dict(labels), began, now, ups[-1], total[0], counts, bounds, nothing, nothing)
-
-
-def _told_by_us(record: logging.LogRecord) -> bool:
-    """Let nothing through that the exporter logs, of each attempt: a Notice tells of it once."""
-    return False

@@ -33,8 +33,9 @@ class Textfile:
 
     async def run(self) -> None:
         """Keep it up to date until cancelled."""
-        await aside(partial(sweep, self._directory), "textfile")
         while True:
+            # Each time: what a killed process was like when it ended would be told for ever.
+            await aside(partial(sweep, self._directory), "textfile")
             try:
                 await aside(self._write, "textfile")
                 self._is_well = True

@@ -51,7 +51,7 @@ def begin_tracing(settings: TracesSettings, emit: Emit) -> Tracing | None:
     if settings.endpoint is None:
         return None
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.proto") is None:
-        emit(Notice("warning", "no traces are sent: they need more libraries; install mcp-manifold[otel]"))
+        emit(Notice("warning", "no traces are sent: the extra is missing, pip install 'mcp-manifold[otel]'"))
         return None
     return Tracing(settings.ratio, random.getrandbits)
 
@@ -112,6 +112,8 @@ class _Sender(threading.Thread):
         self._some = threading.Event()
         self._closing = threading.Event()
         self._lost = 0
+        self._on_the_way = 0
+        """Of how many requests nobody knows yet whether the collector takes them."""
         self._away = False
         """The collector takes nothing, which was told."""
 
@@ -129,9 +131,10 @@ class _Sender(threading.Thread):
         self._closing.set()
         self._some.set()
         self.join(AT_EXIT)
-        lost = self._lost + len(self._waiting)
+        lost = self._lost + self._on_the_way + len(self._waiting)
         if lost:
-            _log.warning("the spans of %d requests were lost", lost)
+            whose = "1 request" if lost == 1 else f"{lost} requests"
+            _log.warning("the spans of %s were lost%s", whose, " or not taken in time" if self._on_the_way else "")
 
     def run(self) -> None:
         # Here, where nobody waits for these imports.
@@ -150,17 +153,20 @@ class _Sender(threading.Thread):
     def _pass_on(self, encode: Encoder, collector: Collector) -> None:
         """Send some of what waits, until it is taken or given up."""
         items = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+        self._on_the_way = len(items)
         body = encode(items)
         pause = FIRST_PAUSE
         for _ in range(TRIES):
             verdict = collector.send(body)
             if verdict.taken:
+                self._on_the_way = 0
                 self._back()
                 return
             self._tell(verdict.problem)
             if not verdict.passing or self._closing.wait(pause):
                 break
             pause = min(2 * pause, LONGEST_PAUSE)
+        self._on_the_way = 0
         self._lost += len(items)
 
     def _tell(self, problem: str) -> None:

@@ -1,5 +1,6 @@
 """`mcp-manifold logs`, as a person uses it."""
 
+import gzip
 import json
 import os
 import signal
@@ -69,8 +70,14 @@ def test_conditions_choose_lines(options: list[str], shown: list[str], here: Her
 
 
 def test_lines_that_fit_no_condition_since_they_are_no_json_are_counted(here: Here, log: Path) -> None:
-    assert here("logs", "--failed", log).err == b"1 lines that are no JSON were left out\n"
+    assert here("logs", "--failed", log).err == b"1 line that is no JSON was left out\n"
     assert here("logs", log).err == b""
+
+
+def test_conditions_that_nothing_fits_are_said_to_be_so(here: Here, log: Path) -> None:
+    done = here("logs", "--server", "gti", log)
+    assert (done.code, done.out) == (0, b"")
+    assert done.err.endswith(b"of 6 lines none fits\n")
 
 
 def test_a_configuration_without_a_log_file_says_what_to_do(here: Here, tmp_path: Path) -> None:
@@ -84,6 +91,35 @@ def test_a_log_that_is_not_there_is_said_to_be_so(here: Here, tmp_path: Path) ->
     done = here("logs", tmp_path / "none")
     assert (done.code, done.out) == (1, b"")
     assert done.err == f"{tmp_path / 'none'}: there is no such log (yet)\n".encode()
+
+
+def test_what_is_no_log_is_said_to_be_none(here: Here, log: Path) -> None:
+    done = here("logs", "-f", log.parent)
+    assert (done.code, done.err) == (1, f"{log.parent} can't be read: Is a directory\n".encode())
+    compressed = log.with_name("hub.log.gz")
+    compressed.write_bytes(gzip.compress(log.read_bytes()))
+    done = here("logs", compressed)
+    assert (done.code, done.out) == (1, b"")
+    assert f"zcat {compressed} | mcp-manifold logs -" in done.err.decode()
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_a_log_is_read_from_a_pipe_and_shown_as_it_comes(name: str) -> None:
+    """The hub's, say, whose log is its service manager's."""
+    command = [*PROXY, "logs", "-f", "--failed", name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for number in (1, 2):
+            child.stdin.write(
+                (call("git", 0) + "the hub's own words\n" + call("git", number, outcome="error")).encode()
+            )
+            child.stdin.flush()
+            while b"#" not in (line := child.stdout.readline()):
+                assert line
+            assert f"#{number}".encode() in line
+        rest, told = child.communicate(timeout=PATIENCE)
+        assert (child.returncode, rest, told) == (0, b"", b"")
 
 
 def test_a_terminal_gets_colours_unless_it_wants_none(log: Path) -> None:
@@ -123,6 +159,8 @@ def test_a_follower_waits_for_a_log_that_does_not_exist_yet_and_ends_with_its_re
     with following(tmp_path / "log") as child:
         assert child.stdout is not None
         assert child.stderr is not None
+        told = f"{tmp_path / 'log'}: there is no such log yet; it is waited for\n"
+        assert child.stderr.readline() == told.encode()
         (tmp_path / "log").write_text(call("git", 1))
         child.stdout.readline()
         assert b"#1" in child.stdout.readline()

@@ -100,7 +100,7 @@ def test_payloads_and_tracebacks_stand_below_their_line(tmp_path: Path) -> None:
     ]
     (tmp_path / "log").unlink()
     record = {"event": "log", "level": "error", "logger": "x.y", "text": "boom", "traceback": "Trace\n  File\nError"}
-    assert show(record).split("\n")[1:] == [
+    assert show(record).split("\n") == [
         "                      x.y: boom",
         "              Trace",
         "                File",
@@ -118,6 +118,13 @@ def test_the_date_is_told_where_it_changes() -> None:
     shown = [show({"time": f"2026-01-02T{hour}:00:00.000Z", "event": "x"}) for hour in ("17", "18", "19", "20")]
     assert [text.count("\n") for text in shown] == [1, 0, 1, 0]
     assert shown[2].startswith("-- 2026-01-03 --\n00:30:00.000")
+    assert "--" not in show({"event": "x"}), "it has no time"
+    assert "\n" not in show({"time": "2026-01-02T20:00:01.000Z", "event": "x"})
+
+
+def test_how_much_a_server_printed_beside_what_is_shown_is_told() -> None:
+    record = {"event": "server_output_left_out", "server": "git", "lines": 300}
+    assert "git      | (300 more lines, too many for the log)" in Readable(colours=False)(record)
 
 
 def test_rows_of_the_audit_are_read_like_calls() -> None:

@@ -231,6 +231,16 @@ def test_our_own_files_are_beside_the_configuration_and_may_use_variables(tmp_pa
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "what"), [("", "must not be empty"), ("${A:-}", "is empty once its variables are filled in")]
+)
+def test_no_path_is_empty_as_that_would_be_the_folder_of_the_file(given: str, what: str, tmp_path: Path) -> None:
+    sections = {"log": {"file": given}, "audit": {"file": given}, "metrics": {"textfile": given}, "stateDir": given}
+    places = ["log.file", "audit.file", "metrics.textfile", "stateDir"]
+    found = problems(tmp_path, {"mcpServers": {}, "proxy": sections})
+    assert sorted(found) == sorted(f"proxy.{place}: {what}" for place in places)
+
+
 def test_the_file_of_the_audit_is_found_by_the_same_rules(tmp_path: Path) -> None:
     content: Content = {"mcpServers": {}, "proxy": {"audit": {"file": "${WHERE}/audit.log"}}}
     assert loaded(tmp_path, content, WHERE="kept").proxy.audit.file == tmp_path / "kept/audit.log"
@@ -239,7 +249,7 @@ def test_the_file_of_the_audit_is_found_by_the_same_rules(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (True, 'must be false, "names" or "redacted", is true'),
+        (True, 'must be one of false, "names", "redacted", is true'),
         ("name", 'must be one of false, "names", "redacted", is "name" (did you mean "names"?)'),
         (5, 'must be one of false, "names", "redacted", is a number'),
     ],

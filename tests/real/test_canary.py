@@ -1,7 +1,8 @@
 """Secrets of the configuration, driven through every path on which something goes wrong, are seen nowhere.
 
 Each begins alike, so that even a piece of one would be found: in the log and what was moved aside of it, the audit, the
-series, the output of commands, what the hub shows, what is remembered, and the environment of another server's child.
+series, the spans, the output of commands, what the hub shows, what is remembered, and the environment of another
+server's child.
 """
 
 import base64
@@ -23,6 +24,7 @@ from tests.support.client import PATIENCE
 from tests.support.commands import apart
 from tests.support.hub import serving
 from tests.support.manifold import Manifold, running, tools_until, write_config
+from tests.support.otlp import collecting
 from tests.support.processes import eventually
 from tests.support.servers import Entry
 
@@ -32,7 +34,7 @@ ENV, ARGUMENT, OPTION, HEADER, QUERY, USER, VARIABLE, COMMAND, TRACES = (
 )
 KEY = f"-----BEGIN PRIVATE KEY-----\n{BEGIN}/in a key\n{BEGIN}/and+more\n-----END PRIVATE KEY-----"
 TYPED = f"{BEGIN}/typed+by-the-model"
-CONFIGURED = (ENV, ARGUMENT, OPTION, HEADER, QUERY, USER, VARIABLE, COMMAND)
+CONFIGURED = (ENV, ARGUMENT, OPTION, HEADER, QUERY, USER, VARIABLE, COMMAND, TRACES)
 
 HOWS = (
     "stderr", "traceback", "stdout", "text", "json in text", "structured", "tool error", "error", "odd error",
@@ -204,8 +206,11 @@ def environments_of_witnesses(parent: int) -> list[bytes]:
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc")
 def test_a_proxy_for_one_client_shows_no_secret(tmp_path: Path) -> None:
-    with web() as port:
-        file = configuration(tmp_path, port, metrics={"enabled": True, "port": 0})
+    with web() as port, collecting() as collector:
+        pushed = {"endpoint": collector.endpoint, "headers": {"X-Key": TRACES}}
+        metrics = {"enabled": True, "port": 0, "textfile": str(tmp_path / "text"), "otlp": {**pushed, "interval": 1}}
+        file = configuration(tmp_path, port, metrics=metrics, traces=pushed)
+        (tmp_path / "text").mkdir()
         with running(file, ENVIRONMENT) as hub:
             tools_until(hub, {"leaky__leak", "later__leak", "witness__now"})
             drive(hub)
@@ -217,6 +222,12 @@ def test_a_proxy_for_one_client_shows_no_secret(tmp_path: Path) -> None:
             file.write_text(good.replace('"mcpServers"', f'"{ENV}": "{ENV}", "mcpServers"') + ENV)
             eventually(lambda: b"manifold.json" in log.read_bytes(), "the log says that the file is bad")
             file.write_text(good)
+            for options in ([], ["--json"]):
+                assert_unseen("top", apart(["top", "--once", *options, "--config", file], env=ENVIRONMENT).out)
+        pushes = b"\n".join(collector.raw)
+        assert b"mcp.method.name" in pushes
+        assert b"mcp_manifold_calls" in pushes
+        assert_unseen("a span, or a figure that was pushed", pushes)
         assert_unseen("the environment of another server", witness)
         assert b"PATH=" in witness
         assert_unseen("stderr", hub.child.stderr().encode())

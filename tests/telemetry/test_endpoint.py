@@ -62,6 +62,7 @@ def test_a_port_in_use_is_a_warning_and_no_more() -> None:
         with serve(MetricsSettings(port=port), CollectorRegistry(), notices) as server:
             assert server.port is None
     assert [notice.level for notice in notices] == ["warning"]
+    assert "with `metrics.discovery` each process takes a port of its own" in notices[0].text
     assert str(port) in notices[0].text
 
 

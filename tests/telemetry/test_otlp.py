@@ -106,6 +106,7 @@ async def test_a_collector_gets_the_same_figures_as_prometheus_under_the_same_na
     assert (point.as_double, attributes(point)) == (2.0, {"server": "git", "tool": "status", "outcome": "ok"})
     assert point.start_time_unix_nano < point.time_unix_nano
     assert found["mcp_manifold_build_info"].gauge.data_points[0].as_double == 1
+    assert found["mcp_manifold_build_info"].unit == "", "with the unit 1 Prometheus adds _ratio to the name of a gauge"
     assert notices == []
 
 
@@ -137,6 +138,22 @@ async def test_what_happened_since_is_pushed_at_the_end() -> None:
         pusher.close()
         while "mcp_manifold_calls_total" not in named((await collector.next())[1]):
             pass
+
+
+async def test_a_collector_that_does_not_take_the_last_figures_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    notices: list[Event] = []
+    with collecting() as collector:
+        settings = OtlpSettings(endpoint=collector.url, interval=0.01)
+        pusher = Pusher(settings, US, CollectorRegistry(), notices.append)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pusher.run)
+            await collector.next()
+            collector.status = 404
+            tasks.cancel_scope.cancel()
+        pusher.close()
+    assert notices == []
+    [told] = caplog.messages
+    assert told == "the last metrics were not sent over OTLP: the collector answers 404 Not Found"
 
 
 async def test_a_collector_that_refuses_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:

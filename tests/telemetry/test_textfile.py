@@ -11,7 +11,7 @@ from proxy.aside import aside
 from proxy.events import CallFinished, Event, Notice
 from proxy.telemetry import textfile
 from proxy.telemetry.metrics import Metrics
-from proxy.telemetry.published import this_process
+from proxy.telemetry.published import Published, this_process
 from proxy.telemetry.textfile import Textfile
 from tests.support.client import PATIENCE
 from tests.support.prometheus import MISSING, PROMTOOL
@@ -38,6 +38,13 @@ class Looking:
                     return written
                 await anyio.sleep(0.005)
 
+    async def until_gone(self, path: Path) -> None:
+        with anyio.fail_after(PATIENCE):
+            while True:
+                if not path.exists():
+                    return
+                await anyio.sleep(0.005)
+
 
 async def test_it_holds_the_series_as_they_are_and_goes_with_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -54,12 +61,27 @@ async def test_it_holds_the_series_as_they_are_and_goes_with_the_process(
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_what_a_killed_process_left_is_removed_by_those_that_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, looking = Metrics(), Looking(monkeypatch)
+    file = Textfile(tmp_path, US, metrics.registry, quiet)
+    killed = Published(tmp_path, US._replace(started="1"), ".prom", 0o644)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(file.run)
+        await looking.until_written(tmp_path, "mcp_manifold_build_info")
+        killed.write(b"")
+        await looking.until_gone(killed.path)
+        tasks.cancel_scope.cancel()
+    file.close()
+
+
 @pytest.mark.skipif(not PROMTOOL, reason=MISSING)
 async def test_the_series_of_two_processes_can_stand_in_one_exposition(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looking, samples = Looking(monkeypatch), list[tuple[str, frozenset[tuple[str, str]]]]()
-    for process in (US, US._replace(pid=4242, session="two")):
+    for process in (US, US._replace(pid=4242, session="two", world="0" * 8)):
         metrics = Metrics()
         metrics(CALL)
         file = Textfile(tmp_path, process, metrics.registry, quiet)

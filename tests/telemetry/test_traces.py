@@ -106,6 +106,7 @@ def test_an_end_does_not_wait_for_a_collector_that_says_nothing(caplog: pytest.L
         hung.set()
         thread.join(PATIENCE)
         assert not thread.is_alive()
+    assert warnings(caplog) == ["the spans of 1 request were lost or not taken in time"]
 
 
 def test_of_a_client_that_is_gone_nothing_is_kept() -> None:
