@@ -34,6 +34,7 @@ from .store.unkept import UnkeptListings, UnkeptNames, why_unkept
 from .telemetry.payloads import inspector
 from .telemetry.redact import Redactor
 from .telemetry.traces import Traces, begin_tracing
+from .texts import one_line, printable
 from .transports.channel import Graces
 from .transports.connect import Connector
 from .upkeep import Upkeep
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .telemetry.outlets import Outlets
 
 SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_LONGEST_SESSION: Final = 200
 _LATER: Final = 0.1
 """Seconds in which a client asks for the lists that are known: nothing should be in its way."""
 
@@ -151,7 +153,9 @@ def redactor_of(config: Config) -> Redactor:
 
 async def run_stdio(config: Config, environ: Mapping[str, str], streams: StandardStreams) -> None:
     """Serve the client on stdin and stdout until it is gone or a signal comes."""
-    label = environ.get("CLAUDE_CODE_SESSION_ID") or f"{os.getpid():x}-{int(time.time()):x}"
+    # A variable may hold any bytes; this becomes a label, and goes into files that others read.
+    given = one_line(printable(environ.get("CLAUDE_CODE_SESSION_ID", "")), _LONGEST_SESSION)
+    label = given or f"{os.getpid():x}-{int(time.time()):x}"
     hub = Hub(config, environ, traced=True)
     hub.session = label
     front = StdioFront(hub.pump, streams, label)
@@ -210,7 +214,7 @@ def open_overview(hub: Hub, ours: Collection[str] = ()) -> Overview:
     from .status import Status
 
     status = Status(time.time, hub.redactor, ours)
-    return Overview(hub.fleet, hub.pump, status, time.time, hub.redactor)
+    return Overview(hub.fleet, hub.pump, status, time.time, hub.redactor, lambda: hub.reloader.problem)
 
 
 async def serve_control(hub: Hub, overview: Overview, kind: str) -> None:

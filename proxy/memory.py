@@ -96,14 +96,14 @@ def _owner(
     process: _Process, found: dict[int, _Process], roots: dict[int, int], owners: dict[int, int | None]
 ) -> int | None:
     """The nearest root that it is, or was started by."""
-    trail: list[int] = []
+    trail: dict[int, None] = {}
     one: _Process | None = process
     owner: int | None = None
     while one is not None and one.pid not in trail:
         if one.pid in owners:
             owner = owners[one.pid]
             break
-        trail.append(one.pid)
+        trail[one.pid] = None
         if one.pid in roots or one.group in roots:
             owner = one.pid if one.pid in roots else one.group
             break

@@ -23,6 +23,13 @@ MOST_SHOWN: Final = 250
 PATIENCE: Final = 30.0
 """Seconds in which a reader has to take a message."""
 
+_NAMES: Final = {
+    "tools": "tool_names",
+    "prompts": "prompt_names",
+    "resources": "resource_names",
+    "templates": "resource_names",
+}
+
 
 class ServerRow(Figures, frozen=True, kw_only=True):
     """A server as it is shown. Counts are of what clients see; `name`, `version`, `protocol` are "" until known.
@@ -61,16 +68,26 @@ class UnderWay(msgspec.Struct, frozen=True):
 
 
 class Overview:
-    """`clock` gives Unix time; `redact` masks configured secrets in a text."""
+    """`clock` gives Unix time; `redact` masks configured secrets in a text.
+
+    `problem` tells why the configuration file as it is now can't be used, "" where it can.
+    """
 
     def __init__(
-        self, fleet: Fleet, pump: Pump, status: Status, clock: Callable[[], float], redact: Callable[[str], str]
+        self,
+        fleet: Fleet,
+        pump: Pump,
+        status: Status,
+        clock: Callable[[], float],
+        redact: Callable[[str], str],
+        problem: Callable[[], str] = str,
     ) -> None:
         self.status = status
         self._fleet = fleet
         self._pump = pump
         self._clock = clock
         self._redact = redact
+        self._problem = problem
         self._offset = 0.0
         self._rows: dict[str, bytes] = {}
         self._looked = float("-inf")
@@ -84,16 +101,41 @@ class Overview:
             self.status.forget_all_but(self._rows)
         return self._rows
 
+    @property
+    def problem(self) -> str:
+        """Why what runs is not what the configuration file says, in lines; "" where it is."""
+        return self._redact(self._problem())
+
     def servers(self) -> list[dict[str, Any]]:
-        """All servers, with the names of their tools."""
-        return [_with_names(one, self._row(one)) for one in self._fleet.supervisors]
+        """All servers, with the names of what they list."""
+        names = self._names()
+        return [{**msgspec.structs.asdict(self._row(one)), **names[one.key]} for one in self._fleet.supervisors]
 
     def server(self, key: str) -> dict[str, Any] | None:
-        """One server, with what it printed last and how its state changed; None where there is no such server."""
+        """One server, with what it printed last and how its state changed; None where there is no such server.
+
+        `listed` counts what it lists, by kind, before any rule of the user's; `odd` says what of it was left out or
+        changed since clients could not read it.
+        """
         for one in self._fleet.supervisors:
             if one.key == key:
-                return {**_with_names(one, self._row(one)), "stderr": self.status.output(key), "steps": self.steps(key)}
+                inventory = one.inventory
+                odd = [self._redact(line) for listing in inventory.listings.values() for line in listing.odd]
+                more = {"listed": inventory.counts, "odd": odd}
+                told = {"stderr": self.status.output(key), "steps": self.steps(key)}
+                return {**msgspec.structs.asdict(self._row(one)), **self._names()[key], **more, **told}
         return None
+
+    def _names(self) -> dict[str, dict[str, dict[str, str]]]:
+        """For each server the public name, URI or template and the own one of all that clients see of it."""
+        found: dict[str, dict[str, dict[str, str]]] = {
+            one.key: {member: {} for member in _NAMES.values()} for one in self._fleet.supervisors
+        }
+        for kind, member in _NAMES.items():
+            for route in self._pump.relay.catalogue.routes(kind):
+                if route.server in found:
+                    found[route.server][member][route.public] = route.own
+        return found
 
     def steps(self, key: str) -> list[Any]:
         """How a server's state changed, the newest first."""
@@ -146,7 +188,7 @@ class Overview:
             prompts=counts.get("prompts", 0),
             resources=counts.get("resources", 0) + counts.get("templates", 0),
             in_flight=len(target.link.calls) if target is not None and target.link is not None else 0,
-            queued=len(target.parked) if target is not None else 0,
+            queued=target.waiting if target is not None else 0,
             restarts=max(0, figures.starts - 1),
             start_seconds=one.seconds or None,
             pid=one.pid,
@@ -187,7 +229,12 @@ class Changes:
             if list(rows) != list(before) or first:
                 told["order"] = list(rows)
             self._rows = rows
-        members = {**self._more(), "clients": overview.status.clients, **overview.under_way()}
+        members = {
+            **self._more(),
+            "problem": overview.problem,
+            "clients": overview.status.clients,
+            **overview.under_way(),
+        }
         for name, value in members.items():
             raw = msgspec.json.encode(value)
             if known.get(name) != raw:
@@ -216,10 +263,3 @@ class Changes:
             return {}
         self._line = lines[-1].number if lines else 0
         return {"output": {"server": self._watched, "lines": lines}} if lines else {}
-
-
-def _with_names(one: Supervisor, row: ServerRow) -> dict[str, Any]:
-    """A row with the public name and the own one of each of its tools."""
-    listing = one.inventory.listings.get("tools")
-    names = {route.public: route.own for route in listing.routes} if listing is not None else {}
-    return {**{name: getattr(row, name) for name in row.__struct_fields__}, "tool_names": names}

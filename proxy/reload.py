@@ -43,6 +43,8 @@ class Reloader:
         self._wanted = False
         self._reading = False
         self._changes = changes_of(config.path)  # from here on none is missed
+        self.problem = ""
+        """Why the file can't be used as it was read last, in lines; what was read before it stays."""
 
     async def reload(self) -> None:
         """Read the file and apply what changed; what can't be used is told, and changes nothing."""
@@ -64,13 +66,12 @@ class Reloader:
             with anyio.move_on_after(READ_WITHIN):
                 config = await aside(partial(load, path, self._environ), "configuration")
         except ConfigError as problem:
-            for line in problem.problems:
-                self._emit(Notice("error", f"the configuration stays as it was: {line}"))
+            self._refuse(*problem.problems)
             return
         if config is None:
-            text = f"the configuration stays as it was: {path} could not be read within {READ_WITHIN:g} s"
-            self._emit(Notice("error", text))
+            self._refuse(f"{path} could not be read within {READ_WITHIN:g} s")
             return
+        self.problem = ""
         changes = compare(self._config, config)
         self._learn(secrets(config))
         self._config = config
@@ -84,6 +85,11 @@ class Reloader:
         if late:
             self._emit(Notice("warning", f"takes effect when mcp-manifold is started anew: {', '.join(late)}"))
         self._fleet.apply(config, changes)
+
+    def _refuse(self, *lines: str) -> None:
+        self.problem = "\n".join(lines)
+        for line in lines:
+            self._emit(Notice("error", f"the configuration stays as it was: {line}"))
 
     async def watch(self) -> None:
         """Reload at each change of the file, until cancelled."""

@@ -356,7 +356,8 @@ class Supervisor:
         new = self.lifecycle.apply(trigger, self._pump.now())
         if new == "failed":
             too_often = "it failed too often and " if trigger == "lost" else "it "
-            reason += f"; {too_often}is not started again until its entry changes"
+            until = "its entry changes or somebody restarts it (`mcp-manifold top`)"
+            reason += f"; {too_often}is not started again until {until}"
         self._emit(ServerStateChanged(self.key, old, new, reason, self.lifecycle.delay, cause))
         return reason
 

@@ -136,6 +136,23 @@ def test_a_log_that_cannot_be_written_is_no_reason_to_end(tmp_path: Path) -> Non
         assert "structuredContent" in hub.call("clock__now").result
 
 
+def test_a_session_whose_name_is_no_text_is_told_of_as_any_other(tmp_path: Path) -> None:
+    config = write_config(
+        tmp_path,
+        {"clock": sample("clock")},
+        audit={"file": str(tmp_path / "audit")},
+        metrics={"enabled": True, "port": 0, "discovery": True},
+    )
+    with running(config, env={"CLAUDE_CODE_SESSION_ID": "\udcff \n\u202eabc"}) as manifold:
+        manifold.call(next(iter(manifold.tools())))
+        for folder in ("prometheus", "run"):
+            where = tmp_path / "state" / folder
+            eventually(lambda where=where: any(where.glob("*.json")), f"nothing in {where}")  # type: ignore[misc]
+    [row] = (tmp_path / "audit").read_text().splitlines()
+    assert json.loads(row)["session"] == "? abc"
+    assert manifold.own_troubles() == []
+
+
 def test_a_port_in_use_is_a_warning(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

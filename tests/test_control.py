@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import msgspec
 import pytest
 from anyio.abc import SocketStream
@@ -29,6 +30,7 @@ from tests.support.client import PATIENCE
 from tests.support.commands import sample
 from tests.support.hub import serving
 from tests.support.manifold import Manifold, running, write_config
+from tests.support.processes import eventually
 from tests.support.scripted import ScriptedServer, configured, silent
 from tests.support.stage import Stage, call, fleet_of
 
@@ -236,6 +238,18 @@ def test_a_number_that_another_process_has_by_now_is_stale(state: Path) -> None:
     left_behind(state, card_of(os.getpid(), started="1"))
     assert find(state) == []
     assert list(directory(state).iterdir()) == []
+
+
+async def test_what_killed_processes_left_goes_when_the_next_one_starts(state: Path) -> None:
+    dead = left_behind(state, card_of(os.getpid(), started="1"))
+    async with listening(state) as bed:
+        await anyio.to_thread.run_sync(eventually, lambda: not Path(dead.socket).exists(), "it is still there")
+        await bed.still_works()
+
+
+def test_a_path_that_is_no_text_can_have_no_socket(state: Path) -> None:
+    with pytest.raises(OSError, match="not in UTF-8"):
+        place.take(Path(os.fsdecode(os.fsencode(state) + b"/\xff")), card_of(os.getpid()), 1)
 
 
 def test_a_card_of_another_world_is_shown_while_somebody_listens_and_removed_when_it_is_old(state: Path) -> None:

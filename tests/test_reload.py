@@ -153,8 +153,10 @@ async def test_a_file_that_is_not_valid_changes_nothing_and_is_told_why(
         assert await call(it.client, "a__t") == {"content": [], "echo": {}}
         assert it.stage.states("a") == ["starting", "ready"]
         assert it.learned == []
+        assert it.reloader.problem == "\n".join(line.partition("as it was: ")[2] for line in errors)
         await it.reload("a", "b")
         assert it.last == "started b", "the last valid one is what counts"
+        assert it.reloader.problem == ""
 
 
 async def test_all_problems_of_a_file_are_told(tmp_path: Path) -> None:

@@ -114,9 +114,9 @@ class Calls:
             self._refuse(call, refusals.down(call, target, now), now)
 
     def _queue(self, call: Call, target: Target, until: float, now: float) -> None:
-        refusal = self._queues.wait_for_server(call, target, until, now)
-        if refusal is not None:
-            self._pass_over(call, refusal, now)
+        displaced = self._queues.wait_for_server(call, target, until, now)
+        if displaced is not None:
+            self._pass_over(*displaced, now)
 
     def _pass_over(self, call: Call, refusal: Refusal, now: float) -> None:
         """This server can't take it: the next one that may own it does, or it is refused."""
@@ -124,17 +124,15 @@ class Calls:
             self._refuse(call, refusal, now)
 
     def go_on(self, target: Target, now: float) -> None:
-        """The server may have room again: send what waits for it, each once, the first one first."""
+        """The server may have room again: send what waits for it, in turn."""
         sent = 0
-        for call in list(target.parked):
-            if target.link is None or target.is_busy:
-                break
+        while target.parked and target.link is not None and not target.is_busy:
             if sent >= MOST_AT_ONCE:
                 self._state.wake_by(now)
                 break
-            if self._queues.leave(call):
-                sent += call.bytes_in
-                self._route(call, now)
+            call = self._queues.take_next(target)
+            sent += call.bytes_in
+            self._route(call, now)
 
     def progressed(self, call: Call, now: float) -> None:
         """The server works on it: its time runs anew, but not for ever."""
@@ -225,9 +223,11 @@ class Calls:
         if self._goes_on(call, now):
             return
         if call.refused is not None:
-            call.failed(answers.code_of(call.refused), ours=False)
+            code = answers.code_of(call.refused)
+            call.failed(code, ours=False)
             size = call.pass_on(b"error", call.refused)
-            self._finish(call, "error", size, now)
+            # Not its message, which may hold what the call was about.
+            self._finish(call, "error", size, now, reason=f"its server answered with error {code}")
         elif call.route is not None:
             self._refuse(call, refusals.unable(call, self._state.targets[call.route.server]), now)
 

@@ -25,7 +25,7 @@ def figures(state: State) -> list[Figures]:
     return [
         Figures(
             target.key,
-            len(target.parked),
+            target.waiting,
             target.limits.queued,
             target.retries,
             target.link is not None and target.link.shut_until > 0,

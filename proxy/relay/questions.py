@@ -363,7 +363,8 @@ class Questions:
 
     def _refuse(self, link: Link, id: bytes, method: str, code: int, message: str) -> None:
         link.send(wire.error(id, refusal(code, message, server=link.server)))
-        self._state.emit(QuestionFinished(link.server, "", method, "refused", 0.0, message))
+        own = id.decode(errors="replace")
+        self._state.emit(QuestionFinished(link.server, "", method, "refused", 0.0, message, own))
 
 
 def _not_for(session: Session, method: str, members: dict[str, Raw]) -> tuple[int, str] | None:

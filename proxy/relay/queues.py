@@ -6,10 +6,12 @@ Bounds in bytes are there for memory's sake, so one call may always wait however
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 from . import refusals
 from .call import Call
+from .peers import Session
 from .refusals import LONGEST_WAIT, Refusal
 from .state import State
 from .target import Target
@@ -21,7 +23,10 @@ MOST_HELD_IN_ALL: Final = 256 * 1024 * 1024
 
 
 class Queues:
-    """The calls that wait. Those of one server are with its target, as `parked`, in turn; `held` are their bytes."""
+    """The calls that wait. Those of one server are with its target, as `parked`.
+
+    Its sessions take turns, and each has its share of the room, so that no client waits behind all that another wants.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -32,51 +37,72 @@ class Queues:
         """The catalogue may still learn this name until then; returns why not, where there is no room to wait."""
         if self._held and self._held + call.bytes_in > MOST_HELD_IN_ALL:
             return refusals.heavy(self._held)
-        self._enter(call, self._unresolved, deadline)
+        self._unresolved[call] = None
+        self._enter(call, deadline)
         return None
 
-    def wait_for_server(self, call: Call, target: Target, until: float, now: float) -> Refusal | None:
-        """It is on its way, or has as much to do as it may; returns why not, where there is no room to wait.
+    def wait_for_server(self, call: Call, target: Target, until: float, now: float) -> tuple[Call, Refusal] | None:
+        """It is on its way, or has as much to do as it may; returns who can't wait for it, and why, if not all can.
 
-        The call waits until then at most, and less for a server that is not only woken.
+        That is this call, or another one that gave up its room to it. The call waits until then at most, and less for
+        a server that is not only woken.
         """
         limits = target.limits
         # Who waits for a start waits for no turn: that is nothing that somebody may wish to do without.
         most = limits.queued if target.link is not None else max(limits.queued, limits.running)
-        if len(target.parked) >= most:
-            return refusals.overloaded(target, now)
         if target.held and target.held + call.bytes_in > MOST_HELD:
-            return refusals.heavy(target.held, target)
+            return call, refusals.heavy(target.held, target)
         if self._held and self._held + call.bytes_in > MOST_HELD_IN_ALL:
-            return refusals.heavy(self._held)
+            return call, refusals.heavy(self._held)
+        displaced = None
+        if target.waiting >= most:
+            refusal = refusals.overloaded(target, now)
+            one_too_many = _beyond_its_share(target, call.session)
+            if one_too_many is None:
+                return call, refusal
+            self.leave(one_too_many)
+            displaced = one_too_many, refusal
         if target.wake is None:
             until = min(until, call.since + LONGEST_WAIT)
         else:
             target.wake(call.route is None or call.route.sure)
+        target.parked.setdefault(call.session, {})[call] = None
+        target.waiting += 1
         target.held += call.bytes_in
-        self._enter(call, target.parked, until)
-        return None
+        self._enter(call, until)
+        return displaced
 
-    def _enter(self, call: Call, place: dict[Call, None], deadline: float) -> None:
+    def _enter(self, call: Call, deadline: float) -> None:
         call.deadline = deadline
-        place[call] = None
         self._held += call.bytes_in
         self._state.wake_by(deadline)
 
     def leave(self, call: Call) -> bool:
         """Take a call out of where it waits; False if it does not."""
         target = self._state.targets[call.route.server] if call.route is not None else None
-        place = self._unresolved if target is None else target.parked
+        place = self._unresolved if target is None else target.parked.get(call.session, {})
         if place.pop(call, call) is not None:
             return False
         self._held -= call.bytes_in
         if target is not None:
+            target.waiting -= 1
             target.held -= call.bytes_in
+            if not place:
+                del target.parked[call.session]
         return True
 
+    def take_next(self, target: Target) -> Call:
+        """Take out the one whose turn it is: of each session in turn the one that came first."""
+        session, calls = next(iter(target.parked.items()))
+        call = next(iter(calls))
+        self.leave(call)
+        if calls:
+            target.parked[session] = target.parked.pop(session)  # now it is the last one
+        return call
+
     def take(self, target: Target, *, endless: bool = False) -> Iterator[Call]:
-        """Take out all that wait for this server now, the first one first; or those alone that take nobody's place."""
-        return self._take(call for call in target.parked if call.method.endless or not endless)
+        """Take out all that wait for this server now; or those alone that take nobody's place."""
+        return self._take(call for call in _parked(target) if call.method.endless or not endless)
 
     def take_unresolved(self) -> Iterator[Call]:
         """Take out all whose names are not known."""
@@ -92,4 +118,20 @@ class Queues:
         """All that wait, wherever."""
         yield from self._unresolved
         for target in self._state.targets.values():
-            yield from target.parked
+            yield from _parked(target)
+
+
+def _parked(target: Target) -> Iterator[Call]:
+    """All that wait for this server; of each session the first one first."""
+    return chain.from_iterable(target.parked.values())
+
+
+def _beyond_its_share(target: Target, session: Session) -> Call | None:
+    """The call that has to make room for one more of this session: the newest of the one that has the most waiting.
+
+    None where that would only turn their places round.
+    """
+    most = max(target.parked.values(), key=len, default={})
+    if len(most) <= len(target.parked.get(session, ())) + 1:
+        return None
+    return next(reversed(most))

@@ -117,7 +117,7 @@ def overloaded(target: Target, now: float) -> Refusal:
     """More calls wait for it than may."""
     does = _does(target) if target.link is not None else f"is away ({_absence(target, now)})"
     message = (
-        f"server {target.key!r} {does}, and {len(target.parked)} more wait; try again later. "
+        f"server {target.key!r} {does}, and {target.waiting} more wait; try again later. "
         "`maxRunning` and `maxQueued` on its entry set the limits"
     )
     return Refusal(SERVER_UNAVAILABLE, message, target.key, retry_after_ms=round(LONGEST_WAIT * 1000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -14,7 +15,6 @@ from .tracing import Tracing
 AFTERWORDS: Final = 0.5
 """Seconds for which a server may still speak of a call that it has answered, to a client that is still there."""
 _NOBODY: Final = "no client has a call in flight"
-_MOST_ANSWERED: Final = 1000
 
 MOST_IN_ALL: Final = 16384
 """Calls that may run or wait at a time, whatever their servers."""
@@ -48,8 +48,8 @@ class State:
         """The connection and the request of ours on whose stream the server speaks, where the transport can tell."""
         self.has_several = False
         """There is more than one client."""
-        self._answered: dict[tuple[Link, Session], float] = {}
-        """When a call of each of several clients was answered last on each link."""
+        self._answered: OrderedDict[tuple[Link, Session], float] = OrderedDict()
+        """When a call of each of several clients was answered last on each link, if that was just now; oldest first."""
         self._patient_until: float | None = None
 
     def patience(self, kind: str, now: float) -> float | None:
@@ -118,10 +118,15 @@ class State:
 
     def answered(self, link: Link, session: Session, now: float) -> None:
         """A call of one of several clients was answered on this link."""
-        if len(self._answered) >= _MOST_ANSWERED:
-            self._answered = {key: at for key, at in self._answered.items() if now < at + AFTERWORDS}
         self._answered[link, session] = now
+        self._answered.move_to_end((link, session))
+        self._forget_answered(now)
 
     def _just_answered(self, link: Link, now: float) -> set[Session]:
-        self._answered = {key: at for key, at in self._answered.items() if now < at + AFTERWORDS}
+        self._forget_answered(now)
         return {session for one, session in self._answered if one is link and session.is_there}
+
+    def _forget_answered(self, now: float) -> None:
+        answered = self._answered
+        while answered and now >= answered[next(iter(answered))] + AFTERWORDS:
+            answered.popitem(last=False)

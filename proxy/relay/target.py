@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from .peers import Link, declares
+from .peers import Link, Session, declares
 
 if TYPE_CHECKING:
     from .call import Call
@@ -60,9 +60,11 @@ class Target:
         """What it is now, in brackets, where it is not what its list was read from."""
         self.retired = False
         """It is configured no more, and only its calls in flight still know it."""
-        self.parked: dict[Call, None] = {}
+        self.parked: dict[Session, dict[Call, None]] = {}
+        """Calls that wait for it, by session, the one whose turn it is first; see `Queues`."""
+        self.waiting = 0
         self.held = 0
-        """Calls that wait for it, and their bytes; see `Queues`."""
+        """How many calls these are, and their bytes."""
         self.received = 0
         self.sent = 0
         self.retries = 0
@@ -89,4 +91,4 @@ class Target:
         return declares(self.capabilities, *path)
 
     def __repr__(self) -> str:
-        return f"<Target {self.key} link={self.link} away={self.away!r} parked={len(self.parked)}>"
+        return f"<Target {self.key} link={self.link} away={self.away!r} waiting={self.waiting}>"

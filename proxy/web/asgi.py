@@ -57,6 +57,11 @@ class Request:
             self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
         self.receive = receive
 
+    @property
+    def protocols(self) -> list[str]:
+        """The subprotocols that the client of a WebSocket speaks."""
+        return [name.strip() for name in self.headers.get("sec-websocket-protocol", "").split(",")]
+
     async def body(self, largest: int) -> bytes:
         """All of the body. Raises TooLarge, and Left where the client went before its end."""
         length = self.headers.get("content-length", "")
@@ -103,12 +108,17 @@ class Request:
             raise Left
         return found[0]
 
-    async def wait(self, event: anyio.Event) -> None:
-        """Wait for `event`. Raises Left where the client leaves before; the body has to be read by then."""
+    async def wait(self, event: anyio.Event, seconds: float | None = None) -> bool:
+        """Wait for `event`, for so many seconds at most; whether it came.
+
+        Raises Left where the client leaves before; the body has to be read by then.
+        """
         with anyio.move_on_after(SOON):
             await event.wait()
         if not event.is_set():
-            await self.unless_left(event.wait)
+            with anyio.move_on_after(seconds):
+                await self.unless_left(event.wait)
+        return event.is_set()
 
 
 class Reply:

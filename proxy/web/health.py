@@ -25,16 +25,16 @@ class Health:
 
     async def healthz(self, request: Request, reply: Reply) -> None:
         """`GET /healthz`: 200 whenever this process answers."""
-        only_read(request, "GET, HEAD")
+        only_read(request)
         await reply.json(200, _OK, _NO_STORE)
 
     async def readyz(self, request: Request, reply: Reply) -> None:
         """`GET /readyz`: 200 once every server is ready, sleeps, or has failed; 503 before."""
-        only_read(request, "GET, HEAD")
+        only_read(request)
         is_ready = self._ready()
         await reply.json(200 if is_ready else 503, _OK if is_ready else _STARTING, _NO_STORE)
 
     async def metrics(self, request: Request, reply: Reply) -> None:
         """`GET /metrics`, in a thread: thousands of series take long."""
-        only_read(request, "GET, HEAD")
+        only_read(request)
         await reply.whole(200, await anyio.to_thread.run_sync(self._exposition), _EXPOSITION)

@@ -11,9 +11,9 @@ import msgspec
 
 from ..overview import EVERY, PATIENCE, Changes, Overview
 from ..status import MOST_CALLS
-from .asgi import Receive, Reply, Request, Send
+from .asgi import Reply, Request, Send
 from .guard import PROTOCOL
-from .problems import Problem, only_read
+from .problems import READING, Problem, only_read
 
 _TOO_SLOW: Final = 1008
 _LONGEST_WORD: Final = 1000
@@ -34,8 +34,9 @@ class Live:
         if request.method == "POST":
             await self._restart(key, reply)
             return
-        only_read(request, "GET")
-        body = self._overview.server(key) if key else {"servers": self._overview.servers()}
+        only_read(request)
+        overview = self._overview
+        body = overview.server(key) if key else {"problem": overview.problem, "servers": overview.servers()}
         if body is None:
             raise _unknown(key)
         await reply.json(200, msgspec.json.encode(body), _NO_STORE)
@@ -43,14 +44,14 @@ class Live:
     async def _restart(self, path: str, reply: Reply) -> None:
         key, slash, action = path.rpartition("/")
         if not slash or action != "restart":
-            raise Problem(405, "POST goes to /servers/{key}/restart", headers={"Allow": "GET"})
+            raise Problem(405, "POST goes to /servers/{key}/restart", headers={"Allow": ", ".join(READING)})
         if not self._overview.restart(key):
             raise _unknown(key)
         await reply.json(202, msgspec.json.encode({"restarting": key}), _NO_STORE)
 
     async def calls(self, request: Request, reply: Reply) -> None:
         """`GET /calls?limit=`: the last calls, the newest first, and those under way."""
-        only_read(request, "GET")
+        only_read(request)
         given = parse_qs(request.query.decode("latin-1")).get("limit", ["100"])[-1]
         if not given.isdecimal() or not 1 <= int(given[:9]) <= MOST_CALLS:
             raise Problem(400, f"limit is a number from 1 to {MOST_CALLS}")
@@ -59,17 +60,17 @@ class Live:
 
     # WebSocket
 
-    async def live(self, protocols: list[str], receive: Receive, send: Send) -> None:
+    async def live(self, request: Request, send: Send) -> None:
         """All there is, and then what changes, a few times a second, until the reader is gone or too slow.
 
         A reader who says `{"watch": key}` is told what this server prints, too.
         """
-        await receive()  # "websocket.connect"
-        await send({"type": "websocket.accept", "subprotocol": PROTOCOL if PROTOCOL in protocols else None})
+        await request.receive()  # "websocket.connect"
+        await send({"type": "websocket.accept", "subprotocol": PROTOCOL if PROTOCOL in request.protocols else None})
         changes = Changes(self._overview)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_tell, changes, send, tasks.cancel_scope)
-            while (message := await receive())["type"] == "websocket.receive":
+            while (message := await request.receive())["type"] == "websocket.receive":
                 _hear(changes, message.get("text") or "")
             tasks.cancel_scope.cancel()
 

@@ -57,7 +57,7 @@ class Page:
 
     async def serve(self, request: Request, reply: Reply) -> None:
         """`GET /` and `GET /page/...`."""
-        only_read(request, "GET", "; MCP is at /mcp")
+        only_read(request, "; MCP is at /mcp")
         name = "index.html" if request.path == "/" else request.path.removeprefix("/page/")
         file = self._files.get(name)
         if file is None:

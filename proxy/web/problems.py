@@ -39,7 +39,7 @@ class Problem(Exception):
         await reply.whole(self.status, self.document(), CONTENT, *head)
 
 
-def only_read(request: Request, allowed: str, hint: str = "") -> None:
-    """Refuse what would do more than read. `allowed` is told of the methods, `hint` where to go instead."""
+def only_read(request: Request, hint: str = "") -> None:
+    """Refuse what would do more than read; `hint` is told of where to go instead."""
     if request.method not in READING:
-        raise Problem(405, f"this is only there to be read{hint}", headers={"Allow": allowed})
+        raise Problem(405, f"this is only there to be read{hint}", headers={"Allow": ", ".join(READING)})

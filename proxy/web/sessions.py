@@ -9,10 +9,8 @@ from .. import wire
 from ..pump import Intake, Pump
 from ..relay import Session
 from ..relay.peers import Buffer
+from .pressure import Pressure
 from .streams import Stream, Streams, nobody
-
-CHOKED_FROM: Final = 1024 * 1024
-"""Bytes that wait for a client from which on it gets no more notifications but the last of each kind."""
 
 GIVEN_UP_FROM: Final = 64 * 1024 * 1024
 """Bytes that wait for a client from which on its session is over."""
@@ -34,6 +32,7 @@ class HttpSession:
         self._framer = wire.Framer(2 * wire.MAX_LINE)
         self.session: Session = pump.relay.open_session(f"http-{id[:8]}", most, front="http")
         self.session.sink = self._say
+        self._pressure = Pressure(pump, self.session, lambda: self.streams.waiting, GIVEN_UP_FROM, self.close)
         self._intake: Intake[Session] = pump.client_intake(self.session)
 
     def hear(self, body: bytes) -> None:
@@ -64,9 +63,8 @@ class HttpSession:
         self.relieve()
 
     def relieve(self) -> None:
-        """Less waits for the client than before, perhaps: does it read again?"""
-        if self.session.choked and self.streams.waiting < CHOKED_FROM // 2 and not self.is_over:
-            self._pump.choke(self.session, stop=False)
+        """Less waits for the client than before, perhaps."""
+        self._pressure.falls()
 
     def cancel(self, stream: Stream) -> None:
         """Nobody will hear the answers that this stream still waits for."""
@@ -97,20 +95,13 @@ class HttpSession:
         before = self.streams.waiting
         for line in self._framer.feed(bytes(data)):
             self.streams.hear(line)
-        if before > GIVEN_UP_FROM:  # one answer alone may be longer
-            self._pump.later(self.close)
-        elif self.streams.waiting > CHOKED_FROM and not self.session.choked:
-            self._pump.later(self._choke)
+        self._pressure.rises(before)
 
     def _give_up(self) -> None:
         """What the client has cancelled gets no answer, so that nothing is to be waited for."""
         for id in self.streams.expected():
             if id not in self.session.calls and id not in self.session.lists:
                 self.streams.give_up(id)
-
-    def _choke(self) -> None:
-        if self.streams.waiting > CHOKED_FROM:
-            self._pump.choke(self.session, stop=True)
 
 
 def one_line(message: bytes) -> bytes:

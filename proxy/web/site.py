@@ -14,8 +14,8 @@ from .problems import Problem
 Handler = Callable[[Request, Reply], Awaitable[None]]
 """Answers a request. What it may raise: Problem, TooLarge, and Left where the client is gone."""
 
-SocketHandler = Callable[[list[str], Receive, Send], Awaitable[None]]
-"""Serves a WebSocket to its end; the list has the subprotocols that the client speaks."""
+SocketHandler = Callable[[Request, Send], Awaitable[None]]
+"""Serves a WebSocket, from its acceptance to its end."""
 
 _ALLOWED: Final = (
     (b"access-control-allow-methods", b"GET, POST, DELETE"),
@@ -39,7 +39,7 @@ class Site:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         if scope["type"] == "websocket":
-            await self._socket(request, receive, send)
+            await self._socket(request, send)
             return
         headers = request.headers
         origin = headers.get("origin", "")
@@ -67,17 +67,16 @@ class Site:
         else:
             await handler(request, reply)
 
-    async def _socket(self, request: Request, receive: Receive, send: Send) -> None:
+    async def _socket(self, request: Request, send: Send) -> None:
         scheme = {"ws": "http", "wss": "https"}[request.scheme]
         denial = self._guard.verdict(request.path, request.headers, scheme=scheme)
         handler = self._sockets.get(part_of(request.path))
         if denial is None and handler is not None and self._open >= most_connections() // 2:
             denial = Denial(503, "too many WebSockets are open")  # others have to be let in, too
         if denial is None and handler is not None:
-            offered = request.headers.get("sec-websocket-protocol", "")
             self._open += 1
             try:
-                await handler([name.strip() for name in offered.split(",")], receive, _unless_gone(send))
+                await handler(request, _unless_gone(send))
             finally:
                 self._open -= 1
             return

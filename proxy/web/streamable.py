@@ -13,7 +13,7 @@ from ..eras.handshake import BATCHING, LATEST, REVISIONS
 from ..errors import INVALID_REQUEST, WireError, refusal
 from ..pump import Pump
 from ..relay.client_side import MOST_IN_BATCH
-from .asgi import SOON, Header, Reply, Request, TooLarge
+from .asgi import Header, Reply, Request, TooLarge
 from .sessions import HttpSession, one_line
 from .streams import Message, Stream
 
@@ -248,12 +248,7 @@ class _Reader:
 
     async def wait(self, seconds: float | None) -> bool:
         """Wait for a message, or the end of the session; False where the time was over first. Raises Left."""
-        with anyio.move_on_after(SOON):
-            await self._news.wait()
-        if not self._news.is_set():
-            with anyio.move_on_after(seconds):
-                await self._request.unless_left(self._news.wait)
-        if not self._news.is_set():
+        if not await self._request.wait(self._news, seconds):
             return False
         self._news = anyio.Event()
         return True

@@ -15,9 +15,10 @@ from ..eras.handshake import LATEST
 from ..errors import WireError
 from ..pump import Pump
 from ..relay.peers import Buffer
-from .asgi import Receive, Send
+from .asgi import Request, Send
 from .guard import PROTOCOL
-from .sessions import CHOKED_FROM, one_line
+from .pressure import Pressure
+from .sessions import one_line
 
 DROPPED_FROM: Final = 16 * 1024 * 1024
 """Bytes that wait for a client from which on it is cut off. One answer alone may be longer."""
@@ -42,19 +43,18 @@ class WebSocketFront:
         self._most = most
         self._count = 0
 
-    async def serve(self, protocols: list[str], receive: Receive, send: Send) -> None:
-        """Serve one client until it is gone, or too slow. `protocols` are those that it speaks."""
-        await receive()  # "websocket.connect"
-        chosen = PROTOCOL if PROTOCOL in protocols else None
-        await send({"type": "websocket.accept", "subprotocol": chosen})
+    async def serve(self, request: Request, send: Send) -> None:
+        """Serve one client until it is gone, or too slow."""
+        await request.receive()  # "websocket.connect"
+        await send({"type": "websocket.accept", "subprotocol": PROTOCOL if PROTOCOL in request.protocols else None})
         self._count += 1
-        session = WebSocketSession(self._pump, f"ws-{self._count}", self._most)
+        session = WebSocketSession(self._pump, f"ws-{self._count}", self._most, request.peer)
         self.sessions.add(session)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write, session, send, tasks.cancel_scope)
                 for turn in itertools.count(1):
-                    message = await receive()
+                    message = await request.receive()
                     if message["type"] != "websocket.receive":
                         break
                     session.hear(_frame(message))
@@ -80,7 +80,7 @@ class WebSocketFront:
 class WebSocketSession:
     """One connection. A client that does not shake hands is taken for one that offers nothing."""
 
-    def __init__(self, pump: Pump, label: str, most: int) -> None:
+    def __init__(self, pump: Pump, label: str, most: int, peer: str) -> None:
         self.is_over = False
         self.cut: Callable[[], None] = lambda: None
         """Called where the client does not read: it is told nothing more."""
@@ -95,6 +95,8 @@ class WebSocketSession:
         """The answer to our own `initialize` is still to come."""
         self._session = pump.relay.open_session(label, most, front="websocket")
         self._session.sink = self._say
+        self._session.peer = peer
+        self._pressure = Pressure(pump, self._session, lambda: self._waiting, DROPPED_FROM, self._cut_off)
         self._intake = pump.client_intake(self._session)
 
     def hear(self, frame: bytes) -> None:
@@ -134,8 +136,7 @@ class WebSocketSession:
     def sent(self, line: bytes) -> None:
         """The client has taken this one, or its system has."""
         self._waiting -= len(line)
-        if self._session.choked and self._waiting < CHOKED_FROM // 2:
-            self._pump.choke(self._session, stop=False)
+        self._pressure.falls()
 
     def close(self) -> None:
         """End it: its calls are cancelled."""
@@ -153,18 +154,11 @@ class WebSocketSession:
             self._lines.append(line)
             self._waiting += len(line)
         self._news.set()
-        if before > DROPPED_FROM:
-            self._pump.later(self._cut_off)
-        elif self._waiting > CHOKED_FROM and not self._session.choked:
-            self._pump.later(self._choke)
+        self._pressure.rises(before)
 
     def _cut_off(self) -> None:
         self.close()
         self.cut()
-
-    def _choke(self) -> None:
-        if self._waiting > CHOKED_FROM:
-            self._pump.choke(self._session, stop=True)
 
 
 def _frame(message: Any) -> bytes:

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from proxy.errors import INVALID_REQUEST
 from proxy.events import CallFinished
 from proxy.relay import Link
+from proxy.relay.target import Limits
 from tests.support.message import Message
 from tests.support.relay import Client, Server, World, call, message
 
@@ -53,6 +54,7 @@ class Interleavings(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World(*KEYS, list_wait=LIST_WAIT, call_timeout=CALL_TIMEOUT)
+        self.world.targets["c"].limits = Limits(call=CALL_TIMEOUT, running=1, queued=2)  # so that some take turns
         self.clients: dict[str, Client] = {}
         self.gone: list[Client] = []
         self.servers: list[Server] = []
@@ -62,6 +64,7 @@ class Interleavings(RuleBasedStateMachine):
         self.outcomes: dict[int, str] = {}
         self.begun = 0
         self.reached: set[int] = set()
+        self.progressed: dict[int, float] = {}  # when there was progress last, from which on a call has its time anew
         self.working: dict[Link, dict[bytes, int]] = {}  # for each connection the calls it was sent, by id
         self.refusals: Counter[tuple[str, bytes]] = Counter()
         self.looked: set[str] = set()
@@ -195,6 +198,7 @@ class Interleavings(RuleBasedStateMachine):
     def a_server_reports_progress(self, which: int, id: int) -> None:
         server = self.servers[which % len(self.servers)]
         number = self.working.get(server.link, {}).get(b"%d" % id, -1)
+        self.progressed[number] = self.world.now
         server.send(message("notifications/progress", b'{"progressToken":%d,"message":%d}' % (id, number)))
 
     @precondition(lambda self: self.servers)
@@ -207,7 +211,10 @@ class Interleavings(RuleBasedStateMachine):
         self.world.pass_time(seconds)
         self.look()
         for asked in self.waiting.values():
-            assert self.world.now < asked.at + (LIST_WAIT if asked.number is None else CALL_TIMEOUT)
+            if asked.number is None:
+                assert self.world.now < asked.at + LIST_WAIT
+            else:
+                assert self.world.now < self.progressed.get(asked.number, asked.at) + CALL_TIMEOUT
 
     @rule(seconds=st.sampled_from((2.0, 11.0, 31.0)))
     def the_machine_stands_still(self, seconds: float) -> None:
@@ -291,7 +298,7 @@ class Interleavings(RuleBasedStateMachine):
     @invariant()
     def the_relay_counts_what_is_in_flight(self) -> None:
         in_flight = dict(self.world.relay.in_flight())
-        parked = sum(len(target.parked) for target in self.world.targets.values())
+        parked = sum(target.waiting for target in self.world.targets.values())
         waiting = sum(len(client.session.calls) for client in self.clients.values())
         assert sum(in_flight.values()) + parked <= waiting == len(self.running)
 

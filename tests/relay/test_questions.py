@@ -339,7 +339,7 @@ def test_where_it_can_not_be_told_whom_it_is_for_nobody_is_asked(method: str, ca
     assert "in flight" in answer.error["message"]
     assert [client.heard() for client in clients] == [[], [], []]
     [event] = world.of(QuestionFinished)
-    assert (event.session, event.outcome) == ("", "refused")
+    assert (event.session, event.request_id, event.outcome) == ("", "7", "refused")
 
 
 def test_without_any_client_nobody_is_asked() -> None:

@@ -187,6 +187,66 @@ def test_as_many_calls_wait_for_a_start_as_are_sent_then_though_none_may_wait_fo
     assert [heard.id for heard in client.heard()] == ([b'"late"'] if queued == 0 else [])
 
 
+# Whose turn it is
+
+
+def busy(**limits: Any) -> tuple[World, Server, list[Client]]:
+    """A server that takes one call at a time and has one, of the first of three clients."""
+    world = World("git")
+    world.targets["git"].limits = Limits(running=1, **limits)
+    git = world.start("git", "a")
+    clients = [world.client(label) for label in ("s1", "s2", "s3")]
+    calls_of(clients[0], "a0")
+    return world, git, clients
+
+
+def calls_of(client: Client, *ids: str) -> None:
+    client.send(*(call(b'"%b"' % id.encode(), "git__a", b'"%b"' % id.encode()) for id in ids))
+
+
+def one_after_the_other(git: Server) -> list[str]:
+    """Let the server answer one call at a time; which these were."""
+    seen = []
+    while asked := git.requests("tools/call"):
+        [request] = asked
+        seen.append(request.params["arguments"])
+        git.answer(request)
+    return seen
+
+
+def test_clients_take_turns_at_a_server_and_the_calls_of_each_stay_in_order() -> None:
+    world, git, (one, two, three) = busy()
+    calls_of(one, "a1", "a2", "a3")
+    calls_of(two, "b1", "b2")
+    calls_of(three, "c1")
+    calls_of(one, "a4")
+    assert one_after_the_other(git) == ["a0", "a1", "b1", "c1", "a2", "b2", "a3", "a4"]
+    world.assert_at_rest()
+
+
+def test_in_a_full_queue_each_client_has_its_share_of_the_room() -> None:
+    world, git, (one, two, three) = busy(queued=4)
+    calls_of(one, "a1", "a2", "a3", "a4")
+    calls_of(two, "b1", "b2", "b3")
+    refused = one.heard()
+    assert ids(refused) == [b'"a4"', b'"a3"'], "its newest have to go"
+    refusal_of(refused[0], "server 'git' has 1 calls running, and 4 more wait")
+    assert ids(two.heard()) == [b'"b3"'], "it has as many as the other"
+    calls_of(three, "c1", "c2")
+    assert ids(one.heard()) + ids(two.heard()) == [b'"a2"']
+    assert ids(three.heard()) == [b'"c2"']
+    assert one_after_the_other(git) == ["a0", "a1", "b1", "c1", "b2"]
+    world.assert_at_rest()
+
+
+def test_where_there_is_room_for_one_it_is_who_came_first() -> None:
+    _, git, (one, two, _) = busy(queued=1)
+    calls_of(one, "a1")
+    calls_of(two, "b1")
+    assert (ids(one.heard()), ids(two.heard())) == ([], [b'"b1"'])
+    assert one_after_the_other(git) == ["a0", "a1"]
+
+
 # How many there may be of all clients
 
 

@@ -1,6 +1,7 @@
 """How long requests wait for servers that are still starting, and when the relay wants to be called."""
 
-from proxy.relay.state import State
+from proxy.relay.peers import Link, Session
+from proxy.relay.state import AFTERWORDS, State
 
 
 def state(list_wait: float = 10.0) -> State:
@@ -32,3 +33,40 @@ def test_the_earliest_wish_to_be_called_counts() -> None:
     for deadline in (7.0, 5.0, 6.0):
         waiting.wake_by(deadline)
     assert waiting.wake_at == 5.0
+
+
+class Instant(float):
+    """A time that counts how often it is compared."""
+
+    compared = 0
+
+    def __lt__(self, other: float) -> bool:
+        Instant.compared += 1
+        return float(self) < other
+
+    def __ge__(self, other: float) -> bool:
+        Instant.compared += 1
+        return float(self) >= other
+
+
+def test_what_an_answered_call_costs_does_not_grow_with_the_clients_that_had_theirs_just_now() -> None:
+    busy = state()
+    link = Link([], "git")
+    sessions = [Session([], f"s{number}") for number in range(3000)]
+    for round_ in range(3):
+        for number, session in enumerate(sessions):
+            busy.answered(link, session, Instant(round_ * 0.4 + number * 0.0001))
+    assert Instant.compared <= 2 * 3 * len(sessions)
+
+
+def test_who_had_an_answer_just_now_may_be_spoken_of_and_nobody_else() -> None:
+    several = state()
+    link = Link([], "git")
+    one, two = (Session([], label) for label in ("one", "two"))
+    several.sessions = {one: None, two: None}
+    several.answered(link, one, 0.0)
+    several.answered(link, two, 0.1)
+    several.answered(link, one, 0.2)
+    assert several.audience(link, 0.3) == []
+    assert several.audience(link, 0.1 + AFTERWORDS) == [one]
+    assert several.audience(link, 0.2 + AFTERWORDS) == [one, two]

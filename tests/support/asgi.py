@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from proxy.web.asgi import Left, Receive, Reply, Request, Scope, Send
+from proxy.web.asgi import Left, Reply, Request, Scope, Send
 from tests.support.message import Message
 from tests.support.scripted import PATIENCE
 
@@ -178,22 +178,29 @@ def _event(block: str) -> Event:
 class Socket(Peer):
     """One WebSocket, and the frames that have come."""
 
-    def __init__(self, protocols: list[str]) -> None:
+    def __init__(self, protocols: list[str], address: str = "") -> None:
         super().__init__()
         self.frames: list[str] = []
         self.accepted: str | None = None
         """The subprotocol that the handler took."""
         self.code: int | None = None
         """With which it was closed."""
-        self._protocols = protocols
+        self._scope: Scope = {
+            "type": "websocket",
+            "path": "/ws",
+            "query_string": b"",
+            "scheme": "ws",
+            "headers": [(b"sec-websocket-protocol", ", ".join(protocols).encode())],
+            "client": (address, 1) if address else None,
+        }
         self._to_tell.append({"type": "websocket.connect"})
 
     def __repr__(self) -> str:
         return f"<{self.frames[-5:]} code={self.code} over={self.is_over}>"
 
-    async def run(self, handler: Callable[[list[str], Receive, Send], Awaitable[None]]) -> None:
+    async def run(self, handler: Callable[[Request, Send], Awaitable[None]]) -> None:
         try:
-            await handler(self._protocols, self._hear, self._take)
+            await handler(Request(self._scope, self._hear), self._take)
         finally:
             self.is_over = True
             self._note()

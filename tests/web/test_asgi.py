@@ -95,6 +95,19 @@ async def test_work_that_ends_before_its_client_leaves_returns_what_it_found() -
     assert found == ["found"]
 
 
+async def test_waiting_for_an_event_may_have_an_end() -> None:
+    exchange, found = Exchange("GET", b"", {}), list[float]()
+
+    async def handler(request: Request, reply: Reply) -> None:
+        await request.body(0)
+        began = anyio.current_time()
+        assert not await request.wait(anyio.Event(), 5.0)
+        found.append(anyio.current_time() - began)
+
+    await exchange.run(handler)
+    assert found == [pytest.approx(5.0 + SOON)]
+
+
 @pytest.mark.parametrize("after", [0.0, SOON * 3])
 async def test_waiting_for_an_event_ends_with_it(after: float) -> None:
     exchange, event = Exchange("GET", b"", {}), anyio.Event()

@@ -12,7 +12,7 @@ import anyio.to_thread
 import pytest
 
 from proxy.web import connection, server
-from proxy.web.asgi import Receive, Reply, Request, Send
+from proxy.web.asgi import Reply, Request, Send
 from proxy.web.server import Server
 from tests.support.bare import UPGRADE, Line, a_site, head, line_to, sent_as_is
 from tests.support.client import PATIENCE
@@ -185,11 +185,11 @@ async def test_others_have_their_turn_amid_thousands_of_small_messages() -> None
     turns: list[int] = []
     heard, done = 0, anyio.Event()
 
-    async def count(protocols: list[str], receive: Receive, send: Send) -> None:
+    async def count(request: Request, send: Send) -> None:
         nonlocal heard
-        await receive()
+        await request.receive()
         await send({"type": "websocket.accept"})
-        while (await receive())["type"] == "websocket.receive":
+        while (await request.receive())["type"] == "websocket.receive":
             heard += 1
             if heard == 1:
                 asyncio.get_running_loop().call_soon(another)
@@ -212,10 +212,10 @@ async def test_others_have_their_turn_amid_thousands_of_small_messages() -> None
 
 
 async def test_a_message_of_endless_frames_is_cut_off() -> None:
-    async def take(protocols: list[str], receive: Receive, send: Send) -> None:
-        await receive()
+    async def take(request: Request, send: Send) -> None:
+        await request.receive()
         await send({"type": "websocket.accept"})
-        while (await receive())["type"] == "websocket.receive":
+        while (await request.receive())["type"] == "websocket.receive":
             pass
 
     async with a_site({}, {"ws": take}) as site:
@@ -350,12 +350,12 @@ async def test_a_websocket_whose_client_does_not_read_is_cut_off(hurry: Callable
     hurry("SILENT_FOR")
     sending = anyio.Event()
 
-    async def much(protocols: list[str], receive: Receive, send: Send) -> None:
-        await receive()
+    async def much(request: Request, send: Send) -> None:
+        await request.receive()
         await send({"type": "websocket.accept"})
         sending.set()
         await send({"type": "websocket.send", "bytes": b"x" * (32 << 20)})
-        await receive()
+        await request.receive()
 
     async with a_site({}, {"ws": much}) as site:
         with line_to(site.url) as line:

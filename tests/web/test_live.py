@@ -15,6 +15,7 @@ from proxy.fleet import Fleet
 from proxy.fronts.local import LocalClient
 from proxy.overview import Overview
 from proxy.status import Status
+from proxy.web.asgi import Request
 from proxy.web.guard import Guard
 from proxy.web.live import Live
 from proxy.web.site import Site
@@ -43,8 +44,10 @@ class Bed:
         self.stage = stage
         self.fleet = fleet
         self.status = Status(stage.pump.now, mask)
+        self.problem = ""
         stage.listener = self.status
-        self.live = Live(Overview(fleet, stage.pump, self.status, stage.pump.now, mask))
+        overview = Overview(fleet, stage.pump, self.status, stage.pump.now, mask, lambda: self.problem)
+        self.live = Live(overview)
         handlers = {"servers": self.live.servers, "calls": self.live.calls}
         self._site = Site(Guard(host="127.0.0.1", token=None), handlers, {"live": self.live.live})
 
@@ -115,7 +118,8 @@ async def reading(bed: Bed, *, takes: bool = True) -> AsyncIterator[Reader]:
     if takes:
         reader.takes.set()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(bed.live.live, ["mcp", "bearer.x"], reader.receive, reader.send)
+        scope = {"path": "/live", "query_string": b"", "scheme": "ws", "headers": []}
+        tasks.start_soon(bed.live.live, Request(scope, reader.receive), reader.send)
         yield reader
         reader.leave()
 
@@ -158,6 +162,14 @@ async def test_one_server_is_told_with_what_it_printed_and_how_its_state_changed
     assert [step["new"] for step in answer.json["steps"]] == ["ready", "starting"]
 
 
+async def test_what_of_a_server_clients_do_not_see_is_told_with_the_reason() -> None:
+    async with bed(one=ScriptedServer("t", "t")) as it:
+        await it.ready("one")
+        one = (await it.ask("GET", "/servers/one")).json
+    assert (one["listed"], one["tool_names"]) == ({"tools": 2}, {"one__t": "t"})
+    assert one["odd"] == ["tool 't' is listed twice; the first one counts"]
+
+
 async def test_a_key_may_have_any_character() -> None:
     async with bed(**{"my server/1": ScriptedServer("t")}) as it:
         assert (await it.ask("GET", "/servers/my%20server%2F1")).json["key"] == "my server/1"
@@ -187,7 +199,7 @@ async def test_a_server_is_restarted_on_request() -> None:
 async def test_what_can_only_be_read_says_so(method: str, url: str) -> None:
     async with bed(one=ScriptedServer()) as it:
         answer = await it.ask(method, url)
-        assert (answer.status, answer.headers["allow"]) == (405, "GET")
+        assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 async def test_the_last_calls_are_listed_and_those_under_way() -> None:
@@ -212,6 +224,18 @@ async def test_the_last_calls_are_listed_and_those_under_way() -> None:
 async def test_a_limit_that_makes_no_sense_is_refused(limit: str) -> None:
     async with bed(one=ScriptedServer()) as it:
         assert (await it.ask("GET", f"/calls?limit={limit}")).status == 400
+
+
+async def test_a_file_that_can_not_be_used_is_told_to_who_looks_until_it_can() -> None:
+    async with bed(one=ScriptedServer()) as it:
+        await it.ready("one")
+        async with reading(it) as reader:
+            assert (await reader.until("servers"))["problem"] == ""
+            it.problem = "line 3: hush is no server"
+            assert (await reader.until("problem"))["problem"] == "line 3: *** is no server"
+            assert (await it.ask("GET", "/servers")).json["problem"] == "line 3: *** is no server"
+            it.problem = ""
+            assert (await reader.until("problem"))["problem"] == ""
 
 
 # WebSocket

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
@@ -83,7 +83,7 @@ def sample(name: str) -> servers.Entry:
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries = {
         "every": servers.everything(),
         "fragile": sample("fragile"),
@@ -92,7 +92,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         "odd": servers.script("schemas.py", json.dumps(ODD)),
         "gone": servers.entry(["/no/such/command"]),
     }
-    with serving(write_config(tmp_path_factory.mktemp("page"), entries)) as hub:
+    return write_config(tmp_path_factory.mktemp("page"), entries)
+
+
+@pytest.fixture(scope="module")
+def hub(config: Path) -> Iterator[Hub]:
+    with serving(config) as hub:
         yield hub
 
 
@@ -217,7 +222,8 @@ def test_nothing_else_is_a_file_of_the_page(hub: Hub, path: str) -> None:
 
 
 def test_files_are_only_there_to_be_read(hub: Hub) -> None:
-    assert ask(hub, "/", method="POST").status == 405
+    refused = ask(hub, "/", method="POST")
+    assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
 # Who may see it
@@ -329,6 +335,19 @@ def test_a_server_is_restarted_by_its_button_after_a_warning_where_calls_are_und
     expect(restarts).to_have_text(str(before + 1))
     page.goto(page.url.partition("#")[0] + "#/tools/fragile__hang")
     expect(result(page).locator(".note.bad")).to_contain_text("restarted by hand")
+
+
+def test_a_configuration_that_can_not_be_used_is_told_of_until_it_can(visit: Open, config: Path) -> None:
+    page = visit("/#/servers")
+    expect(row(page, "every")).to_be_visible()
+    good = config.read_text()
+    config.write_text("<b>")
+    try:
+        expect(page.get_by_role("alert")).to_contain_text("The configuration file can't be used as it is now")
+        expect(page.get_by_role("alert")).to_contain_text("manifold.json")
+    finally:
+        config.write_text(good)
+    expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_what_a_server_prints_is_seen_as_it_comes(visit: Open) -> None:
@@ -563,6 +582,26 @@ def test_long_lists_of_tools_show_what_is_chosen_and_hide_nothing_without_saying
     expect(ready.locator(".figure")).to_have_class("figure ")
 
 
+def test_prompts_are_got_and_resources_are_read(visit: Open) -> None:
+    page = visit("/#/prompts")
+    page.get_by_label("Filter prompts").fill("args")
+    page.locator(".tool-list").get_by_role("link").click()
+    expect(page.locator(".tool-head")).to_contain_text("every__args-prompt of every")
+    page.get_by_role("button", name="Get", exact=True).click()
+    expect(page.get_by_label("city")).to_be_focused()
+    page.get_by_label("city").fill("Rome")
+    page.get_by_role("button", name="Get", exact=True).click()
+    expect(result(page)).to_contain_text("What's weather in Rome?")
+    page.goto(page.url.partition("#")[0] + "#/resources")
+    page.locator(".tool-list").get_by_role("link", name="Dynamic Text Resource").click()
+    page.get_by_label("URI").fill("demo://resource/dynamic/text/7")
+    page.get_by_role("button", name="Read").click()
+    expect(result(page)).to_contain_text("Resource 7: This is a plaintext resource")
+    page.get_by_label("URI").fill("demo://resource/dynamic/text/none")
+    page.get_by_role("button", name="Read").click()
+    expect(result(page)).to_contain_text("JSON-RPC error")
+
+
 QUESTION = {
     "message": "Who are you?",
     "requestedSchema": {
@@ -632,6 +671,13 @@ def test_what_hostile_servers_say_stays_text(visit: Open) -> None:
     sources = page.locator("img").evaluate_all("found => found.map((image) => image.getAttribute('src'))")
     assert [source[:20] for source in sources if source != "page/icon.svg"] == ["data:image/svg+xml;b"]
     page.locator(".schema summary").first.click()
+    page.goto(page.url.partition("#")[0] + "#/prompts/hostile__words")
+    page.get_by_role("button", name="Get", exact=True).click()
+    expect(result(page)).to_contain_text("<b class=evil>bold</b>")
+    page.goto(page.url.partition("#")[0] + "#/resources/" + quote("javascript:window.hacked='link'"))
+    page.get_by_role("button", name="Read", exact=True).click()
+    expect(result(page)).to_contain_text("<b class=evil>bold</b>")
+    expect(page.locator(".tool-place a[href^=javascript]")).to_have_count(0)
     page.goto(page.url.partition("#")[0] + "#/servers/hostile")
     expect(page.get_by_role("log")).to_contain_text("printed <img")
     assert page.locator(".evil, script:not([src])").count() == 0
@@ -663,7 +709,16 @@ def test_nobody_is_kept_out(visitors: Visitors) -> None:
     page.add_script_tag(path=AXE)
     found = []
     tools = [f"/tools/{name}" for name in ("every__get-sum", "odd__order", "odd__loose")]
-    for view in [*tools, "/tools", "/calls", "/servers", "/servers/gone", "/servers/fragile"]:
+    for view in [
+        *tools,
+        "/tools",
+        "/prompts/every__args-prompt",
+        "/resources",
+        "/calls",
+        "/servers",
+        "/servers/gone",
+        "/servers/fragile",
+    ]:
         page.goto(f"{visitors.hub.url}/#{view}")
         expect(page.locator(".chips li, tr.call, .tool-list a, tr.link").first).to_be_visible()
         if view.endswith("get-sum"):

@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 
 from proxy.config.models import HttpSettings
-from proxy.web.asgi import Receive, Reply, Request, Send
+from proxy.web.asgi import Reply, Request, Send
 from proxy.web.guard import Guard
 from proxy.web.server import CantServe, Server
 from proxy.web.site import Site
@@ -153,11 +153,11 @@ async def test_at_the_end_streams_are_ended_websockets_closed_and_the_port_is_fr
         await leave.wait()
         await reply.end()
 
-    async def talk(protocols: list[str], receive: Receive, send: Send) -> None:
-        await receive()
+    async def talk(request: Request, send: Send) -> None:
+        await request.receive()
         await send({"type": "websocket.accept"})
         began[1].set()
-        assert (await receive())["type"] == "websocket.disconnect"
+        assert (await request.receive())["type"] == "websocket.disconnect"
 
     site = Site(Guard(host="127.0.0.1", token=None), {"": stream}, {"ws": talk})
     server = Server(HttpSettings(port=0), site)

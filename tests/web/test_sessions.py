@@ -6,7 +6,8 @@ from anyio.lowlevel import checkpoint
 
 from proxy.events import ClientGone, NotificationsDropped
 from proxy.web import sessions
-from proxy.web.sessions import CHOKED_FROM, GIVEN_UP_FROM, one_line
+from proxy.web.pressure import CHOKED_FROM
+from proxy.web.sessions import GIVEN_UP_FROM, one_line
 from proxy.web.streams import MOST_KEPT, MOST_UNHEARD
 from tests.support.scripted import ScriptedServer
 from tests.support.streamable import SlowServer, Web, WebClient, call, echo, request, value, web

@@ -9,7 +9,7 @@ import anyio.to_thread
 import msgspec
 import pytest
 
-from proxy.web.asgi import Receive, Reply, Request, Send, TooLarge
+from proxy.web.asgi import Reply, Request, Send, TooLarge
 from proxy.web.guard import BEARER
 from proxy.web.problems import Problem
 from proxy.web.site import Handler
@@ -150,12 +150,12 @@ async def test_what_a_handler_raises_becomes_a_problem_document_where_it_still_c
         assert (await answer_of(site.url, "GET", "/large")).status == 413
 
 
-async def echo(protocols: list[str], receive: Receive, send: Send) -> None:
+async def echo(request: Request, send: Send) -> None:
     """Says which subprotocols were offered."""
-    await receive()
-    await send({"type": "websocket.accept", "subprotocol": "mcp" if "mcp" in protocols else None})
-    await send({"type": "websocket.send", "text": ",".join(protocols)})
-    await receive()
+    await request.receive()
+    await send({"type": "websocket.accept", "subprotocol": "mcp" if "mcp" in request.protocols else None})
+    await send({"type": "websocket.send", "text": ",".join(request.protocols)})
+    await request.receive()
 
 
 def open_socket(url: str, target: str, headers: Mapping[str, str]) -> Answer:
@@ -216,8 +216,8 @@ async def test_a_client_of_a_websocket_that_goes_while_it_is_told_something_is_n
 ) -> None:
     began, ended = anyio.Event(), anyio.Event()
 
-    async def talkative(protocols: list[str], receive: Receive, send: Send) -> None:
-        await receive()
+    async def talkative(request: Request, send: Send) -> None:
+        await request.receive()
         await send({"type": "websocket.accept"})
         began.set()
 
@@ -228,7 +228,7 @@ async def test_a_client_of_a_websocket_that_goes_while_it_is_told_something_is_n
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(talk)
-            while (await receive())["type"] != "websocket.disconnect":
+            while (await request.receive())["type"] != "websocket.disconnect":
                 pass
             await send({"type": "websocket.send", "bytes": b"too late"})
             tasks.cancel_scope.cancel()

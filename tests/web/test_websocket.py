@@ -43,8 +43,8 @@ class Sockets:
         self.front = front
         self._tasks = tasks
 
-    def connect(self, *protocols: str) -> Socket:
-        socket = Socket(list(protocols))
+    def connect(self, *protocols: str, address: str = "") -> Socket:
+        socket = Socket(list(protocols), address)
         self._tasks.start_soon(socket.run, self.front.serve)
         return socket
 
@@ -81,6 +81,13 @@ async def one(socket: Socket, message: Any) -> Message:
     socket.frames.clear()
     socket.say(message)
     return (await socket.until_messages(1))[0]
+
+
+async def test_where_a_client_came_from_is_told() -> None:
+    async with sockets(quick()) as site:
+        await one(site.connect(address="10.0.0.7"), initialize())
+        event = site.stage.of(ClientConnected)[-1]
+        assert (event.front, event.peer) == ("websocket", "10.0.0.7")
 
 
 # Without a handshake

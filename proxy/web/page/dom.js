@@ -57,6 +57,8 @@ const PATHS = {
   servers: "M2.5 3h11v4h-11zM2.5 9h11v4h-11zM5 5h.01M5 11h.01",
   calls: "M1.5 8.5h3l2-5.5 3 10 2-4.5h3",
   tools: "M2.5 3h11v10h-11zM5 6l2 2-2 2M8.5 10.2h2.5",
+  prompts: "M2.5 3h11v8h-6l-3 2.5v-2.5h-2zM5.5 6h5M5.5 8.2h3",
+  resources: "M4 1.8h5l3.2 3.2v9.2H4zM9 1.8V5h3.2",
   ready: "M14 8A6 6 0 1 1 2 8a6 6 0 0 1 12 0zM5.5 8.2l1.8 1.8 3.3-3.8",
   failed: "M14 8A6 6 0 1 1 2 8a6 6 0 0 1 12 0zM6 6l4 4M10 6l-4 4",
   warning: "M8 2.5l6 10.5H2zM8 6.5v3M8 11.2v.01",

@@ -5,6 +5,8 @@ import { elicit, withdraw } from "./dialogs.js";
 import { announce, button, freshId, h, icon, setText } from "./dom.js";
 import { number } from "./format.js";
 import { mcp } from "./mcp.js";
+import { promptsView } from "./prompts.js";
+import { resourcesView } from "./resources.js";
 import { runs } from "./runs.js";
 import { serversView } from "./servers.js";
 import { serverView } from "./server.js";
@@ -13,7 +15,13 @@ import { store } from "./store.js";
 import { toolsView } from "./tools.js";
 import { stateWord } from "./words.js";
 
-const VIEWS = { servers: [serversView, serverView], calls: [callsView, callsView], tools: [toolsView, toolsView] };
+const VIEWS = {
+  servers: [serversView, serverView],
+  calls: [callsView, callsView],
+  tools: [toolsView, toolsView],
+  prompts: [promptsView, promptsView],
+  resources: [resourcesView, resourcesView],
+};
 const app = document.getElementById("app");
 const door = document.getElementById("door");
 const main = document.getElementById("main");
@@ -132,16 +140,16 @@ function route() {
 
 const nav = document.getElementById("nav");
 const counts = {};
-for (const [name, text, picture] of [["servers", "Servers", "servers"], ["calls", "Calls", "calls"], ["tools", "Tools", "tools"]]) {
+for (const [name, text] of [["servers", "Servers"], ["calls", "Calls"], ["tools", "Tools"], ["prompts", "Prompts"], ["resources", "Resources"]]) {
   counts[name] = h("span", { class: "count wide" });
-  nav.append(h("a", { href: `#/${name}`, data: { view: name } }, icon(picture), text, counts[name]));
+  nav.append(h("a", { href: `#/${name}`, data: { view: name } }, icon(name), text, counts[name]));
 }
 
 function countAll() {
   const servers = store.list();
   setText(counts.servers, servers.length ? number(servers.length) : "");
   setText(counts.calls, store.inFlight ? `${number(store.inFlight)} in flight` : "");
-  setText(counts.tools, servers.length ? number(servers.reduce((sum, server) => sum + server.tools, 0)) : "");
+  for (const kind of ["tools", "prompts", "resources"]) setText(counts[kind], servers.length ? number(servers.reduce((sum, server) => sum + server[kind], 0)) : "");
 }
 
 // The foot of the frame
@@ -213,10 +221,10 @@ for (const what of ["servers", "calls", "output"]) {
     view?.update[what]?.();
   });
 }
-mcp.addEventListener("tools", () => view?.update.tools?.());
+mcp.addEventListener("list", (event) => view?.update.list?.(event));
 mcp.addEventListener("withdrawn", (event) => withdraw(event.detail));
 mcp.addEventListener("lost", () => withdraw());
-mcp.asked = (params, id) => elicit(params, id, runs.underWay.map((run) => run.tool).join(", "));
+mcp.asked = (params, id) => elicit(params, id, runs.underWay.map((run) => run.name).join(", "));
 runs.addEventListener("run", (event) => view?.update.run?.(event));
 setInterval(() => {
   if (!document.hidden && !app.hidden) view?.update.tick?.();

@@ -1,10 +1,24 @@
-// This page as an MCP client, over /ws: lists tools, calls them, and is asked what servers ask of a user.
+// This page as an MCP client, over /ws: lists what there is, asks for it, and is asked what servers ask of a user.
 
 import { decode, decodeAsWritten } from "./json.js";
 import { Backoff, openSocket } from "./session.js";
 
 const PROTOCOL = "2025-11-25";
 const REQUEST_PATIENCE = 60_000;
+const MOST_ENTRIES = 20_000;
+
+const LISTS = {
+  tools: { method: "tools/list", member: "tools" },
+  prompts: { method: "prompts/list", member: "prompts" },
+  resources: { method: "resources/list", member: "resources" },
+  templates: { method: "resources/templates/list", member: "resourceTemplates" },
+};
+const CHANGED = {
+  "notifications/tools/list_changed": ["tools"],
+  "notifications/prompts/list_changed": ["prompts"],
+  "notifications/resources/list_changed": ["resources", "templates"],
+};
+const NOT_READ = { entries: null, problem: "" };
 
 /** The answer to a request is an error of JSON-RPC. */
 export class CallFailed extends Error {
@@ -22,8 +36,6 @@ export class Disconnected extends Error {
 }
 
 class Client extends EventTarget {
-  tools = null; // null: not known yet
-  problem = "";
   asked = async () => ({ action: "decline" }); // answers elicitation/create; set by the page
   #socket = null;
   #ready = null;
@@ -33,19 +45,30 @@ class Client extends EventTarget {
   #backoff = new Backoff();
   #timer = 0;
   #wanted = false;
+  #lists = new Map(); // those that somebody wanted to see
 
-  /** Connect, once, and stay so. */
-  open() {
-    if (this.#wanted) return;
-    this.#wanted = true;
-    this.#connect();
+  /** Connect, once, and stay so; read these lists, and keep to what they become. */
+  open(lists) {
+    const fresh = lists.filter((name) => !this.#lists.has(name));
+    for (const name of fresh) this.#lists.set(name, NOT_READ);
+    if (!this.#wanted) {
+      this.#wanted = true;
+      this.#connect();
+    } else {
+      this.#ready?.then(() => fresh.forEach((name) => this.refresh(name)), () => {});
+    }
+  }
+
+  /** What is known of a list: its entries, or null and perhaps why they could not be read. */
+  list(name) {
+    return this.#lists.get(name) ?? NOT_READ;
   }
 
   close() {
     this.#wanted = false;
     clearTimeout(this.#timer);
     this.#socket?.close();
-    this.tools = null;
+    this.#lists.clear();
   }
 
   /** Try again now, where the last try failed. */
@@ -55,14 +78,14 @@ class Client extends EventTarget {
     this.#connect();
   }
 
-  /** Call a tool. Returns {result, cancel}: a promise, and what ends the call early (the promise then stays open). */
-  async call(name, args, onProgress) {
+  /** Ask. Returns {result, cancel}: a promise, and what ends the request early (the promise then stays open). */
+  async ask(method, given, onProgress) {
     if (this.#ready === null) throw new Disconnected();
     await this.#ready;
     const id = ++this.#ids;
     this.#progress.set(id, onProgress);
-    const params = { name, arguments: args, _meta: { progressToken: id } };
-    const result = this.#request("tools/call", params, id).finally(() => this.#progress.delete(id));
+    const params = { ...given, _meta: { progressToken: id } };
+    const result = this.#request(method, params, id, { asWritten: true }).finally(() => this.#progress.delete(id));
     const cancel = () => {
       if (!this.#pending.delete(id)) return;
       this.#progress.delete(id);
@@ -90,7 +113,7 @@ class Client extends EventTarget {
     await this.#request("initialize", { protocolVersion: PROTOCOL, capabilities, clientInfo });
     this.#send({ method: "notifications/initialized" });
     this.#backoff.reset();
-    this.refresh();
+    for (const name of this.#lists.keys()) this.refresh(name);
   }
 
   #lost(socket) {
@@ -102,33 +125,34 @@ class Client extends EventTarget {
     if (this.#wanted) this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
   }
 
-  /** Read the list of tools again. */
-  async refresh() {
+  /** Read a list again. */
+  async refresh(name) {
+    const { method, member } = LISTS[name];
     try {
-      const tools = [];
+      const entries = [];
       let cursor;
       do {
-        const page = await this.#request("tools/list", cursor === undefined ? {} : { cursor }, ++this.#ids, REQUEST_PATIENCE);
-        tools.push(...(page.tools ?? []));
+        const page = await this.#request(method, cursor === undefined ? {} : { cursor }, ++this.#ids, { patience: REQUEST_PATIENCE });
+        entries.push(...(page[member] ?? []));
         cursor = page.nextCursor;
-      } while (cursor !== undefined && tools.length < 20_000);
-      this.tools = tools;
-      this.problem = "";
+      } while (cursor !== undefined && entries.length < MOST_ENTRIES);
+      this.#lists.set(name, { entries, problem: "" });
     } catch (problem) {
       if (problem instanceof Disconnected) return;
-      this.problem = problem.message;
+      this.#lists.set(name, { ...this.list(name), problem: problem.message });
     }
-    this.dispatchEvent(new Event("tools"));
+    this.dispatchEvent(new CustomEvent("list", { detail: name }));
   }
 
-  #request(method, params, id = ++this.#ids, patience = 0) {
+  /** `asWritten`: the answer is there to be looked at, and not to be worked with. */
+  #request(method, params, id = ++this.#ids, { patience = 0, asWritten = false } = {}) {
     return new Promise((resolve, reject) => {
       const timer = patience ? setTimeout(() => reject(new Error(`${method}: no answer`)), patience) : 0;
       const settle = (how) => (value) => {
         clearTimeout(timer);
         how(value);
       };
-      this.#pending.set(id, { method, resolve: settle(resolve), reject: settle(reject) });
+      this.#pending.set(id, { asWritten, resolve: settle(resolve), reject: settle(reject) });
       this.#send({ id, method, params });
     });
   }
@@ -141,16 +165,15 @@ class Client extends EventTarget {
     if (message.method === undefined) {
       const waiting = this.#pending.get(message.id);
       this.#pending.delete(message.id);
-      // What a tool answers is there to be looked at; all else is to be worked with.
-      const said = waiting?.method === "tools/call" ? decodeAsWritten(text) : message;
+      const said = waiting?.asWritten ? decodeAsWritten(text) : message;
       if (said.error) waiting?.reject(new CallFailed(said.error));
       else waiting?.resolve(said.result);
     } else if (message.id !== undefined) {
       this.#answer(message);
     } else if (message.method === "notifications/progress") {
       this.#progress.get(message.params?.progressToken)?.(message.params);
-    } else if (message.method === "notifications/tools/list_changed") {
-      this.refresh();
+    } else if (Object.hasOwn(CHANGED, message.method)) {
+      for (const name of CHANGED[message.method]) if (this.#lists.has(name)) this.refresh(name);
     } else if (message.method === "notifications/message") {
       this.dispatchEvent(new CustomEvent("log", { detail: message.params ?? {} }));
     } else if (message.method === "notifications/cancelled") {

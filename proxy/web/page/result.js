@@ -1,4 +1,4 @@
-// What a tool answered, as a person can look at it. All of it is the server's: it becomes text, or an image's data.
+// What a server answered, as a person can look at it. All of it is the server's: it becomes text, or an image's data.
 
 import { button, copy, h, icon, plain } from "./dom.js";
 import { bytes, plural } from "./format.js";
@@ -22,6 +22,23 @@ export function showResult(result) {
   if (parts.length === 0) parts.push(h("p", { class: "soft", text: "The answer has no content." }));
   parts.push(showRaw(result));
   return h("div", { class: "result" }, parts);
+}
+
+/** What a prompt became: its messages. */
+export function showPrompt(result) {
+  const messages = listed(result?.messages).map((message) => h("section", { class: "block" }, h("h3", { class: "text", text: plain(message?.role ?? "") }), showBlock(message?.content)));
+  return answer(result, messages, result?.description && h("p", { class: "soft text", text: plain(result.description) }));
+}
+
+/** What a resource holds. */
+export function showContents(result) {
+  return answer(result, listed(result?.contents).map((one) => h("section", { class: "block" }, showResource(one ?? {}))));
+}
+
+const listed = (parts) => (Array.isArray(parts) ? parts.slice(0, MOST_BLOCKS) : []);
+
+function answer(result, parts, head = null) {
+  return h("div", { class: "result" }, head, parts.length ? parts : h("p", { class: "soft", text: "The answer has no content." }), showRaw(result));
 }
 
 /** Whether a text only repeats the structured content, as the protocol has servers do for older clients. */

@@ -1,26 +1,26 @@
-// Trying tools: the last run of each, which goes on while another view is looked at.
+// What is tried: the last run of each request, which goes on while another view is looked at.
 
 import { CallFailed, mcp } from "./mcp.js";
 
 const MOST_LOGS = 200;
 
 class Runs extends EventTarget {
-  #runs = new Map();
+  #runs = new Map(); // by method and name
 
-  of(tool) {
-    return this.#runs.get(tool) ?? null;
+  of(method, name) {
+    return this.#runs.get(`${method} ${name}`) ?? null;
   }
 
   get underWay() {
     return [...this.#runs.values()].filter((run) => run.state === "running");
   }
 
-  async start(tool, args) {
-    const run = { tool, args, state: "running", began: performance.now(), seconds: 0, progress: null, logs: [], logged: 0, result: null, problem: null, cancel: () => {} };
-    this.#runs.set(tool, run);
+  async start(method, name, params) {
+    const run = { method, name, state: "running", began: performance.now(), seconds: 0, progress: null, logs: [], logged: 0, result: null, problem: null, cancel: () => {} };
+    this.#runs.set(`${method} ${name}`, run);
     this.#changed(run);
     try {
-      const { result, cancel } = await mcp.call(tool, args, (progress) => {
+      const { result, cancel } = await mcp.ask(method, params, (progress) => {
         run.progress = progress;
         this.#changed(run);
       });

@@ -24,6 +24,7 @@ export function serverView(key) {
   const output = outputPanel(key);
   const steps = h("ol", { class: "steps" });
   const tools = h("ul", { class: "chips" });
+  const leftOut = h("div", { class: "pad stack-small" });
   const calls = callsPanel(key);
   const gone = h("div", { class: "empty panel", hidden: true }, icon("servers"), h("strong", { text: `No server “${key}” is configured` }), h("a", { href: "#/servers", text: "All servers" }));
   const content = h("div", { class: "view" },
@@ -33,7 +34,7 @@ export function serverView(key) {
       h("div", { class: "stack" }, output.element, calls.element),
       h("div", { class: "stack" },
         h("section", { class: "panel", "aria-labelledby": "about" }, h("header", {}, h("h2", { id: "about", text: "About" })), facts.element),
-        h("section", { class: "panel", "aria-labelledby": "tools-of" }, h("header", {}, h("h2", { id: "tools-of", text: "Tools" })), tools),
+        h("section", { class: "panel", "aria-labelledby": "tools-of" }, h("header", {}, h("h2", { id: "tools-of", text: "Tools" })), tools, leftOut),
         h("section", { class: "panel", "aria-labelledby": "states" }, h("header", {}, h("h2", { id: "states", text: "States" })), steps))));
   const element = h("div", { class: "view" },
     h("div", { class: "head" },
@@ -67,6 +68,7 @@ export function serverView(key) {
     try {
       const found = await api(`/servers/${encodeURIComponent(key)}`);
       showTools(tools, Object.entries(found.tool_names));
+      showLeftOut(leftOut, found);
       setChildren(steps, found.steps.map(({ at, new: name, reason }) => h("li", {}, h("time", { class: "soft", title: moment(at), text: clock(at) }), h("div", {}, h("strong", { text: stateWord(name) }), reason && h("p", { class: "soft text", text: reason })))));
       if (steps.children.length === 0) steps.append(h("li", { class: "soft", text: "It has not changed yet." }));
     } catch (problem) {
@@ -92,6 +94,15 @@ function showTools(list, names, most = MOST_CHIPS) {
     showTools(list, names, names.length);
     list.children[most].querySelector("a").focus();
   } })));
+}
+
+/** What of its lists clients do not see, or not as it came, and why. */
+function showLeftOut(place, { listed, tool_names, odd }) {
+  const hidden = (listed.tools ?? 0) - Object.keys(tool_names).length;
+  const lines = [...odd];
+  if (hidden > 0) lines.unshift(`Clients see ${number(Object.keys(tool_names).length)} of its ${number(listed.tools)} tools, by the rules of its entry or for what is said here.`);
+  setChildren(place, lines.map((text) => h("p", { class: "soft text", text })));
+  place.hidden = lines.length === 0;
 }
 
 function showProblem(place, server) {

@@ -28,8 +28,11 @@ export async function restart(key, trigger) {
 
 export function serversView() {
   const tiles = Object.fromEntries(["ready", "rate", "flight", "failed", "clients"].map((name) => [name, tile()]));
+  const reason = h("p", { class: "text" });
+  const problem = h("div", { class: "note bad", role: "alert", hidden: true }, icon("failed"), h("div", { class: "stack-small" }, h("p", { text: "The configuration file can't be used as it is now, so that all runs by what it was before:" }), reason));
   const element = h("div", { class: "view" },
     h("div", { class: "head" }, h("h1", { tabindex: "-1", text: "Servers" })),
+    problem,
     h("dl", { class: "tiles" },
       tiles.ready.as("Ready"), tiles.rate.as("Calls a second"), tiles.flight.as("In flight"), tiles.failed.as("Failed, last 4 min"), tiles.clients.as("Clients")));
   const body = h("tbody");
@@ -47,6 +50,8 @@ export function serversView() {
   function update() {
     const servers = store.list();
     summary(tiles, servers);
+    setText(reason, store.problem);
+    problem.hidden = store.problem === "";
     for (const key of [...rows.keys()]) if (!store.servers.has(key)) rows.delete(key);
     setChildren(body, servers.map((server) => {
       let row = rows.get(server.key);

@@ -12,6 +12,7 @@ class Store extends EventTarget {
   underWay = [];
   inFlight = 0;
   clients = 0;
+  problem = ""; // why the configuration file can't be used as it is, in lines
   missed = 0;
   version = "";
   output = { server: "", lines: [] };
@@ -81,6 +82,10 @@ class Store extends EventTarget {
     if (message.order) {
       this.order = message.order;
       for (const key of [...this.servers.keys()]) if (!this.order.includes(key)) this.servers.delete(key);
+      said.add("servers");
+    }
+    if (message.problem !== undefined) {
+      this.problem = message.problem;
       said.add("servers");
     }
     if (message.clients !== undefined) {

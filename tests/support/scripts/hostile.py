@@ -47,13 +47,22 @@ RESULT: dict[str, Any] = {
     "structuredContent": {"__proto__": {"evil": MARKUP}, MARKUP: [MARKUP, 123456789012345678901234567890, 1e400]},
 }
 
+PROMPT = {
+    "name": "words",
+    "title": MARKUP,
+    "description": MARKUP,
+    "arguments": [{"name": MARKUP, "description": MARKUP}],
+}
+RESOURCE = {"uri": LINK, "name": MARKUP, "title": MARKUP, "description": MARKUP, "mimeType": MARKUP}
+CONTENTS = [{"uri": LINK, "mimeType": "text/html", "text": MARKUP}, {"uri": LINK, "mimeType": MARKUP, "blob": "<"}]
+
 
 def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
     match method:
         case "initialize":
             return {
                 "protocolVersion": params["protocolVersion"],
-                "capabilities": {"tools": {}},
+                "capabilities": {"tools": {}, "prompts": {}, "resources": {}},
                 "serverInfo": {"name": f"name {MARKUP}", "version": MARKUP},
             }
         case "tools/list":
@@ -62,6 +71,14 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
             sys.stderr.write(f"printed {MARKUP}\n")
             sys.stderr.flush()
             return RESULT
+        case "prompts/list":
+            return {"prompts": [PROMPT]}
+        case "prompts/get":
+            return {"description": MARKUP, "messages": [{"role": MARKUP, "content": one} for one in RESULT["content"]]}
+        case "resources/list":
+            return {"resources": [RESOURCE]}
+        case "resources/read":
+            return {"contents": CONTENTS}
     return {}
 
 
