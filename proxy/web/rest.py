@@ -12,7 +12,7 @@ not what it has to be, 422 for arguments that do not fit, and what `outcome` mak
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -112,7 +112,7 @@ class Rest:
             raise Problem(429, text, headers={"Retry-After": "1"}, delivered="no")
         self._in_flight += 1
         try:
-            pending = self._client.begin(method, params)
+            pending = self._client.begin(method, _in_its_trace(params, request.headers))
             try:
                 await request.wait(pending.answered)
             finally:
@@ -216,6 +216,18 @@ def _object(members: dict[str, Raw], key: str) -> bytes:
     if not bytes(memoryview(raw)[:1]) == b"{":
         raise Problem(400, f"`{key}` has to be an object")
     return bytes(raw)
+
+
+def _in_its_trace(params: bytes, headers: Mapping[str, str]) -> bytes:
+    """The params with the trace context of the headers, as MCP has it (SEP-414), unless they have one of their own."""
+    if "traceparent" not in headers or not params:
+        return params
+    members = wire.open_object(params)
+    meta = wire.open_object(members["_meta"]) if "_meta" in members else {}
+    if "traceparent" in meta:
+        return params
+    context = {key: wire.encode_text(headers[key]) for key in ("traceparent", "tracestate") if key in headers}
+    return wire.close_object({**members, "_meta": wire.close_object({**meta, **context})})
 
 
 def _params(name: bytes, given: bytes, meta: bytes = b"") -> bytes:

@@ -137,6 +137,20 @@ async def test_meta_passes_too() -> None:
     assert server.asked("tools/call")[0].params == {"name": "t", "arguments": {}, "_meta": {"traceparent": "00-ab"}}
 
 
+async def test_the_trace_context_of_a_request_is_in_meta_unless_that_has_its_own() -> None:
+    near, state, own = f"00-{'a' * 32}-{'b' * 16}-01", "vendor=1", f"00-{'c' * 32}-{'d' * 16}-01"
+    server = full()
+    async with bed({"one": server}) as hub:
+        asked = [
+            ("/tools/call", {"name": "one__t", "_meta": {"x": 1}}, {"x": 1, "traceparent": near, "tracestate": state}),
+            ("/tools/call", {"name": "one__t", "_meta": {"traceparent": own}}, {"traceparent": own}),
+            ("/prompts/one__p", b"", {"traceparent": near, "tracestate": state}),
+        ]
+        for url, body, meta in asked:
+            await hub.ask("POST", url, body, traceparent=near, tracestate=state)
+            assert server.asked("tools/call" if "tools" in url else "prompts/get")[-1].params["_meta"] == meta
+
+
 async def test_a_tool_that_failed_is_a_result() -> None:
     payload = b'{"content":[{"type":"text","text":"out of paper"}],"isError":true}'
     async with bed({"one": saying(b'"result":' + payload)}) as hub:
