@@ -138,6 +138,12 @@ class ServerStateChanged(Event, frozen=True):
     cause: str = ""
 
 
+class ServerRemoved(Event, frozen=True):
+    """A server is configured no more, and has ended: nothing else will be told of it, unless it is added again."""
+
+    server: str
+
+
 class ServerStartFinished(Event, frozen=True):
     """One start of a server ended, well (`outcome` "ok") or not ("failed")."""
 

@@ -14,7 +14,7 @@ from .catalogue import KINDS, Catalogue, Derived, Offering
 from .config.changes import Changes
 from .config.models import Config, Server, ServerEntry
 from .eras.handshake import Offer, combined_instructions
-from .events import Emit
+from .events import Emit, ServerRemoved
 from .inventory import Inventory
 from .lifecycle import Lifecycle
 from .names import Given, Namer, budget, clean_prefix
@@ -215,6 +215,10 @@ class Fleet:
                 await running.supervisor.run()
         finally:
             running.ended.set()
+            key = running.supervisor.key
+            if self._running.get(key) is running and not any(one.key == key for one in self.supervisors):
+                del self._running[key]
+                self._emit(ServerRemoved(key))
 
     def _stop(self, key: str, why: str) -> None:
         """End a server, which takes its time; its calls learn `why` at once, and it gets no more of them."""

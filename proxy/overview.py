@@ -98,7 +98,6 @@ class Overview:
         if now - self._looked >= EVERY / 2:
             self._looked = now
             self._rows = {one.key: msgspec.json.encode(self._row(one)) for one in self._fleet.supervisors}
-            self.status.forget_all_but(self._rows)
         return self._rows
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -20,6 +20,7 @@ from .events import (
     Event,
     RequestFinished,
     ServerOutput,
+    ServerRemoved,
     ServerStartFinished,
     ServerStateChanged,
 )
@@ -164,6 +165,8 @@ class Status:
                 self._clients[event.session] = who
         elif isinstance(event, ClientGone):
             self._clients.pop(event.session, None)
+        elif isinstance(event, ServerRemoved):
+            self._servers.pop(event.server, None)
 
     @property
     def now(self) -> float:
@@ -208,11 +211,6 @@ class Status:
             msgspec.structs.replace(step, reason=self._redact(step.reason))
             for step in (reversed(known.steps) if known else ())
         ]
-
-    def forget_all_but(self, servers: Iterable[str]) -> None:
-        """Others are configured no more."""
-        for key in self._servers.keys() - set(servers):
-            del self._servers[key]
 
     def _of(self, server: str) -> _Server:
         known = self._servers.get(server)

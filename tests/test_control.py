@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import msgspec
 import pytest
 from anyio.abc import SocketStream
@@ -240,11 +239,11 @@ def test_a_number_that_another_process_has_by_now_is_stale(state: Path) -> None:
     assert list(directory(state).iterdir()) == []
 
 
-async def test_what_killed_processes_left_goes_when_the_next_one_starts(state: Path) -> None:
+def test_what_a_killed_process_left_goes_when_the_next_one_starts(state: Path) -> None:
     dead = left_behind(state, card_of(os.getpid(), started="1"))
-    async with listening(state) as bed:
-        await anyio.to_thread.run_sync(eventually, lambda: not Path(dead.socket).exists(), "it is still there")
-        await bed.still_works()
+    config = write_config(state / "one", {"raw": servers.script("raw_echo.py")}, stateDir=str(state))
+    with running(config):
+        eventually(lambda: not Path(dead.socket).exists(), "it is still there")
 
 
 def test_a_path_that_is_no_text_can_have_no_socket(state: Path) -> None:
@@ -442,6 +441,22 @@ async def test_a_process_that_is_gone_or_of_another_version_says_so(state: Path)
         os.unlink(older.socket)  # noqa: PTH108 (a name, not a Path)
     with pytest.raises(NoAnswer, match="does not listen"):
         await client.status(card)
+
+
+async def test_a_process_that_stands_still_is_not_waited_for_though_its_queue_is_full(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "WITHIN", 0.2)
+    path = str(state / "still.sock")
+    card = Card(PROTOCOL, os.getpid(), "", memory.world(), 0.0, "run", "s", "", "", path)
+    with socket.socket(socket.AF_UNIX) as deaf, socket.socket(socket.AF_UNIX) as first:
+        deaf.bind(path)
+        deaf.listen(0)
+        first.connect(path)
+        with anyio.fail_after(PATIENCE), pytest.raises(NoAnswer, match="it does not answer"):
+            await client.watch(card, lambda news: None)
+        with pytest.raises(NoAnswer, match="it does not answer"):
+            await client.status(card)
 
 
 # Nothing said there harms the proxy

@@ -14,7 +14,7 @@ from proxy.config.changes import compare
 from proxy.config.models import Server, ServerEntry, ToolRules
 from proxy.eras.handshake import SHARED
 from proxy.errors import ConnectionLost, Hopeless, Unreachable
-from proxy.events import CallFinished, CatalogueChanged
+from proxy.events import CallFinished, CatalogueChanged, ServerRemoved
 from proxy.fleet import Fleet
 from proxy.fronts.local import LocalClient, RequestFailed
 from proxy.store.listings import Listings
@@ -618,6 +618,21 @@ async def test_a_start_that_fails_after_the_server_was_removed_is_nobodys_troubl
         await anyio.sleep(60)
         assert stage.states("a") == ["starting", "stopped"]
         assert await listed(await stage.client()) == ["b__t"]
+
+
+async def test_that_a_server_is_no_more_is_told_once_it_has_ended_and_nothing_after_it() -> None:
+    lingering, stage = LingeringServer("t"), Stage()
+    async with fleet_of(stage, {"a": lingering, "b": ScriptedServer("t")}) as fleet:
+        await settled(stage, fleet)
+        apply(fleet, [A, B], [B])
+        await anyio.sleep(3)
+        assert stage.of(ServerRemoved) == []
+        lingering.gone.set()
+        await stage.until(lambda: bool(stage.of(ServerRemoved)))
+        apply(fleet, [B], [configured("b", prefix="z")])
+        await anyio.sleep(60)
+    assert [event.server for event in stage.of(ServerRemoved)] == ["a"]
+    assert [event for event in stage.events if getattr(event, "server", "") == "a"][-1] == ServerRemoved("a")
 
 
 async def test_what_a_removed_server_listed_is_told_as_gone() -> None:

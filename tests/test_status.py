@@ -11,6 +11,7 @@ from proxy.events import (
     Outcome,
     RequestFinished,
     ServerOutput,
+    ServerRemoved,
     ServerStartFinished,
     ServerStateChanged,
 )
@@ -203,5 +204,5 @@ def test_what_is_not_shown_is_let_pass(status: Status) -> None:
 def test_servers_that_are_configured_no_more_are_forgotten(status: Status) -> None:
     for server in ("one", "two"):
         status(ServerOutput(server, "stderr", "hello"))
-    status.forget_all_but(["two"])
+    status(ServerRemoved("one"))
     assert (status.output("one"), len(status.output("two"))) == ([], 1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import anyio
+import anyio.lowlevel
 import msgspec
-from anyio.abc import SocketStream
 
 from ..errors import ManifoldError
 from ..overview import ServerRow, UnderWay
@@ -22,6 +23,11 @@ LONGEST: Final = 64 * 1024 * 1024
 
 WITHIN: Final = 5.0
 """Seconds that a process has for an answer."""
+
+_AGAIN: Final = 0.1
+"""Seconds between two tries to connect to a process that has no room for more of us."""
+
+_AT_ONCE: Final = 256 * 1024
 
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 
@@ -106,7 +112,7 @@ def _understood(line: bytes, kind: type[Answer]) -> Answer:
         raise NoAnswer("it is gone")
     try:
         answer = msgspec.json.decode(line, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise NoAnswer(f"it is of another version: {problem}") from None
     if getattr(answer, "type", "") == "error":
         raise NoAnswer(str(getattr(answer, "text", "")))
@@ -118,26 +124,52 @@ def _understood(line: bytes, kind: type[Answer]) -> Answer:
 @asynccontextmanager
 async def _connected(card: Card) -> AsyncIterator[_Lines]:
     try:
-        stream = await anyio.connect_unix(card.socket)
+        connection = await _connect(card.socket)
     except (OSError, ValueError) as problem:
         raise NoAnswer(f"it does not listen: {getattr(problem, 'strerror', None) or problem}") from None
-    async with stream:
-        if not peer.is_ours(peer.uid_of(peer.socket_of(stream))):
+    try:
+        if not peer.is_ours(peer.uid_of(connection)):
             raise NoAnswer("it belongs to another user")
-        yield _Lines(stream)
+        yield _Lines(connection)
+    finally:
+        connection.close()
+        await anyio.lowlevel.cancel_shielded_checkpoint()  # like any closing: others on this loop see it first
+
+
+async def _connect(path: str) -> socket.socket:
+    """Raises OSError, ValueError and NoAnswer.
+
+    Not by anyio, which asks again and again without a pause where a process that stands still has a full queue, and
+    which makes a traceback of it where it is cancelled while something comes.
+    """
+    with anyio.move_on_after(WITHIN):
+        while True:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.setblocking(False)
+            try:
+                connection.connect(path)
+                return connection
+            except BlockingIOError:
+                connection.close()
+                await anyio.sleep(_AGAIN)
+            except BaseException:
+                connection.close()
+                raise
+    raise NoAnswer("it does not answer")
 
 
 class _Lines:
     """Lines of a connection."""
 
-    def __init__(self, stream: SocketStream) -> None:
-        self._stream = stream
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
         self._buffer = bytearray()
 
     async def say(self, request: dict[str, Any]) -> None:
         try:
-            await self._stream.send(msgspec.json.encode(request) + b"\n")
-        except anyio.BrokenResourceError:
+            await anyio.wait_writable(self._connection)
+            self._connection.sendall(msgspec.json.encode(request) + b"\n")
+        except OSError:
             raise NoAnswer("it is gone") from None
 
     async def next(self) -> bytes:
@@ -147,10 +179,16 @@ class _Lines:
             seen = len(self._buffer)
             if seen > LONGEST:
                 raise NoAnswer("it says more than any proxy would")
+            await anyio.wait_readable(self._connection)
             try:
-                self._buffer += await self._stream.receive()
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                data = self._connection.recv(_AT_ONCE)
+            except BlockingIOError:
+                continue
+            except OSError:
                 return b""
+            if not data:
+                return b""
+            self._buffer += data
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         return line

@@ -20,6 +20,7 @@ import msgspec
 
 from .. import memory
 from ..store.files import make_directory
+from ..texts import printable
 
 PROTOCOL: Final = 1
 """Of what is said on the socket. It grows where an older side would misunderstand."""
@@ -88,6 +89,8 @@ def take(state: Path, card: Card, backlog: int) -> Place:
     _keep_private(folder)
     name = f"{card.pid}-{os.urandom(3).hex()}"
     path = _short(folder, f"{name}.sock")
+    if str(path) != printable(str(path)):  # other bytes than UTF-8, which a card can't hold
+        raise OSError(errno.EILSEQ, "its path is not in UTF-8", str(folder))
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(os.fspath(path))

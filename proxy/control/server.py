@@ -10,6 +10,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +19,13 @@ import msgspec
 from anyio.abc import SocketStream, TaskGroup, UNIXSocketStream
 
 from .. import __version__, memory
+from ..aside import aside
 from ..events import Emit, Notice
 from ..overview import EVERY, PATIENCE, Changes, Overview
 from ..status import Client
+from ..texts import printable
 from . import peer
-from .place import PROTOCOL, Card, take
+from .place import PROTOCOL, Card, find, take
 
 MOST_CONNECTIONS: Final = 16
 """Who comes while so many are there is told so."""
@@ -92,11 +95,11 @@ class Control:
         self._uid_of = uid_of
         self._connections = 0
         self._refused: set[int | None] = set()
-        pid = os.getpid()
+        pid, shown = os.getpid(), printable(str(config))
         self._card = Card(
-            PROTOCOL, pid, memory.started(pid), memory.world(), round(at, 3), kind, session, str(config), __version__
+            PROTOCOL, pid, memory.started(pid), memory.world(), round(at, 3), kind, session, shown, __version__
         )
-        self._log = str(log or "")
+        self._log = printable(str(log or ""))
 
     async def run(self, state: Path) -> None:
         """Listen in this state directory until cancelled; without a socket the proxy works as well."""
@@ -111,6 +114,8 @@ class Control:
             return
         try:
             async with anyio.create_task_group() as tasks:
+                # Where nobody ever looks, what killed processes left would become more and more.
+                tasks.start_soon(aside, partial(find, state), "control")
                 while True:
                     stream = await _accepted(place.listener)
                     if not self._may(stream) or self._connections >= 2 * MOST_CONNECTIONS:

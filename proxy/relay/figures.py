@@ -28,7 +28,8 @@ def figures(state: State) -> list[Figures]:
             target.waiting,
             target.limits.queued,
             target.retries,
-            target.link is not None and target.link.shut_until > 0,
+            link is not None and link.shut_until > 0,
         )
         for target in state.targets.values()
+        for link in [target.link]  # once, as it may be gone at the second look
     ]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import ipaddress
 import logging
 import socket
 import threading
 from socketserver import TCPServer, ThreadingMixIn
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from ..events import Notice
+from .bounded import Bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,8 +26,14 @@ if TYPE_CHECKING:
     from ..config.models import MetricsSettings
     from ..events import Emit
 
-IDLE: Final = 10.0
-"""Seconds that a scraper may keep a connection silent."""
+PATIENCE: Final = 10.0
+"""Seconds that a scraper has for its request."""
+MOST: Final = 16
+"""Connections; who comes while so many are there takes the place of the one that came first."""
+
+_LARGEST: Final = 256 * 1024
+_WITHOUT_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_AGAIN: Final = 1.0
 
 _log: Final = logging.getLogger(__name__)
 
@@ -84,27 +93,36 @@ def _listening(settings: MetricsSettings, app: WSGIApplication) -> _Server:
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = IDLE
+    timeout = PATIENCE
+
+    def setup(self) -> None:
+        super().setup()
+        raw = cast(io.BufferedReader, self.rfile).detach()
+        self.rfile = io.BufferedReader(Bounded(raw, self.connection, PATIENCE, _LARGEST))
 
     def log_message(self, format: str, *args: Any) -> None:
         """A scrape is no news."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """prometheus_client's own server, but for three things.
+    """prometheus_client's own server, but for four things.
 
     It binds without asking the name service for its own name, which can take seconds. It waits for connections instead
-    of waking twice a second. And it prints nothing: stderr is the log's, and may be a pipe that nobody reads.
+    of waking twice a second. It prints nothing: stderr is the log's, and may be a pipe that nobody reads. And there are
+    bounds to what its clients take: threads and descriptors are those of the calls.
     """
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, host: str, port: int, app: WSGIApplication) -> None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self.address_family, address = found[0][0], found[0][4]
         super().__init__((str(address[0]), port), _Handler)
-        self.set_app(_quiet(app))
-        self._stopping = False
+        self.set_app(_quiet(_guarded(app, host) if ipaddress.ip_address(self.server_name).is_loopback else app))
+        self._stopping = threading.Event()
+        self._connected: dict[socket.socket, None] = {}
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
     def server_bind(self) -> None:
@@ -120,6 +138,31 @@ class _Server(ThreadingMixIn, WSGIServer):
             host = "::1" if ":" in host else "127.0.0.1"
         return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}"
 
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError as problem:
+            if problem.errno in _WITHOUT_ROOM:  # it is still there, and would be asked for again at once
+                self._stopping.wait(_AGAIN)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        first = None
+        with self._lock:
+            if len(self._connected) >= MOST:
+                first = next(iter(self._connected))
+                del self._connected[first]
+            self._connected[request] = None
+        if first is not None:
+            with contextlib.suppress(OSError):
+                first.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._connected.pop(request, None)
+        super().shutdown_request(request)
+
     def handle_error(self, request: object, client_address: object) -> None:
         _log.debug("a scraper went away", exc_info=True)
 
@@ -127,15 +170,35 @@ class _Server(ThreadingMixIn, WSGIServer):
         self._thread.start()
 
     def stop(self) -> None:
-        self._stopping = True
+        self._stopping.set()
         with contextlib.suppress(OSError):  # a connection is what it waits for
             socket.create_connection((self.server_name, self.server_port), timeout=0.5).close()
         self._thread.join(timeout=0.5)
         self.server_close()
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             self.handle_request()
+
+
+def _guarded(app: WSGIApplication, name: str) -> WSGIApplication:
+    """`app`, but not for pages of the web, which reach loopback by a name of their own that leads there."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if _is_ours(environ.get("HTTP_HOST", ""), name):
+            return app(environ, start_response)
+        start_response("421 Misdirected Request", [("Content-Type", "text/plain")])
+        return [b"this server is asked by address, or as localhost\n"]
+
+    return answer
+
+
+def _is_ours(host: str, name: str) -> bool:
+    try:
+        asked = urlsplit(f"//{host}").hostname or ""
+        return asked in ("", "localhost", name.lower()) or bool(ipaddress.ip_address(asked))
+    except ValueError:
+        return False
 
 
 def _quiet(app: WSGIApplication) -> WSGIApplication:

@@ -30,6 +30,7 @@ from ..events import (
     QuestionFinished,
     RequestFinished,
     ServerOutput,
+    ServerRemoved,
     ServerStartFinished,
     ServerStateChanged,
 )
@@ -88,6 +89,7 @@ _NAMES: Final[Mapping[type[Event], str]] = {
     CatalogueChanged: "catalogue",
     ListingRecalled: "recalled",
     ServerOutput: "server_output",
+    ServerRemoved: "server_removed",
     Notice: "notice",
 }
 
@@ -125,8 +127,15 @@ class LogObserver:
             type(event) is not ServerOutput or self._allows(event.server, at)
         ):
             self._write(event, level, at)
+        if type(event) is ServerRemoved:
+            self._forget(event.server)
         if self._owing:
             self._settle(at)
+
+    def _forget(self, server: str) -> None:
+        for table in (self._buckets, self.left_out, self._reasons):
+            table.pop(server, None)
+        self._owing.discard(server)
 
     def log(self, level: LogLevel, event: str, **fields: str | float | None) -> None:
         """A line that is no event of the proxy, such as a library's own log. From any thread."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -27,31 +28,50 @@ _MOST_ITEMS: Final = 100
 _DEEPEST: Final = 20
 _SEARCHED: Final = 12 * 1024
 """Characters of a string that are searched."""
+_SEARCHED_IN_ALL: Final = 2 * _SEARCHED
+"""Those of all strings together: what comes behind them would be cut off in nearly all cases."""
 _DOUBTFUL: Final = 512
 """The last of them, where it was cut, are not shown: what was cut in half may not look like a secret any more."""
 
 _TELLING: Final = (
-    r"pass(?:word|wd|phrase|code)|pwd|secret|token|credential|cookie|bearer|jwt|signature|otp|session[-_ ]?id"
+    r"pass(?:wor[dt]|wd|phrase|code)|(?<![a-z])pass(?![a-z]|[-_][a-z])|pwd|secret|token|credential|cookie|bearer|jwt|signature|otp"
+    r"|session[-_ ]?id"
     r"|(?:proxy[-_ ]?)?auth(?!ors?(?![a-z]))|authorization"
     r"|(?:api|access|private|ssh|encryption|signing|master|licen[sc]e|account|shared|storage|service|client)[-_ ]?key"
 )
-_TELLING_NAME: Final = re.compile(_TELLING, re.IGNORECASE)
+_TELLING_NAME: Final = re.compile(rf"{_TELLING}|^(?:pin|cvv|cvc|ssn|pat)$", re.IGNORECASE)
+_SEPARATORS: Final = re.compile(r"[\W_]+")
+_PLAIN_NAME: Final = re.compile(r"[a-z]*", re.IGNORECASE)
+_NAMING: Final = frozenset({"name", "key", "header", "variable"})
+"""Members that may name what stands in `value` beside them, as in lists of headers and of variables."""
+_OPTION_ALONE: Final = re.compile(rf"--?[\w-]{{0,30}}(?:{_TELLING})[\w-]{{0,30}}", re.IGNORECASE)
 _WHOLE_LINE: Final = re.compile(
     r"((?:set-)?cookie|(?:proxy-)?authorization)(\s{0,3}[:=]\s{0,3})[^\r\n]+", re.IGNORECASE
 )
 # No quantifier without a bound before what is looked for: each of these is tried at every character.
+# A quote may be escaped once or more, as in JSON within JSON, or percent-encoded, and a name stand in an address.
+_QUOTE: Final = r"(?:\\{0,8}[\"']|%22|%27)"
 _NAMED: Final = re.compile(
-    rf"((?:{_TELLING})[\w-]{{0,40}}[\"']?\s{{0,3}}[:=][\s\[{{(]{{0,6}})"
-    r"(\"(?:[^\"\\]|\\.)*+\"?|'[^']*+'?|[^\s\"',;&}\])]++)",
+    rf"((?:{_TELLING})[\w-]{{0,40}}{_QUOTE}?\s{{0,3}}(?:=>|:=|[:=]|%3[ad])(?:\s{{0,3}}[|>][+-]?(?=\s))?[\s\[{{(]{{0,40}}"
+    r"(?:[bruf](?=[\"']))?)"
+    r"(\"(?:[^\"\\]|\\.)*+\"?|'[^']*+'?|\\{1,8}\"[^\"]*+\"?|[^\s\"',;&}\])]++)",
     re.IGNORECASE,
 )
+_ELEMENT: Final = re.compile(
+    rf"(<[\w:.-]{{0,30}}(?:{_TELLING})[\w:.-]{{0,30}}(?:\s[^<>]{{0,200}})?>\s{{0,40}})[^<\s][^<]*+", re.IGNORECASE
+)
+_SAID: Final = re.compile(
+    r"\b((?:password|passphrase|passcode|api key|token|secret)\s{1,3}(?:is|was)\s{0,3}:?\s{1,3})\S++", re.IGNORECASE
+)
+_QUERY: Final = re.compile(r"([?&](?:key|sig|code|pin)=)[^&#\s\"']++", re.IGNORECASE)
+_USER_OPTION: Final = re.compile(r"(?<![\w-])((?:-u|--user)[\s=]{1,3}[^\s:]{1,100}:)\S++")
 _OPTION: Final = re.compile(
     rf"(?<![\w-])(--?[\w-]{{0,30}}(?:{_TELLING})[\w-]{{0,30}}\s{{1,3}})(?![-\s])\S++", re.IGNORECASE
 )
 _SCHEME: Final = re.compile(r"\b(bearer|basic|digest|negotiate)\s{1,3}[\w+/=.~-]{6,}+", re.IGNORECASE)
 _PEM: Final = re.compile(r"-----BEGIN [^-\r\n]{1,64}-----.*?(?:-----END [^-\r\n]{1,64}-----|\Z)", re.DOTALL)
 _JWT: Final = re.compile(r"(?<![\w-])eyJ[\w-]{5,}+(?:\.[\w-]*+){1,4}")
-_USERINFO: Final = re.compile(r"(://[^/?#@:\s]{0,256}:)[^/?#@\s]{1,256}@")
+_USERINFO: Final = re.compile(r"(://(?:[^/?#@:\s]{0,256}:)?)([^/?#@:\s][^/?#@\s]{0,255})@")
 _KNOWN: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:sk-|pk_|rk_|sk_|gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|AKIA|ASIA|AIza|npm_|pypi-|hf_|ya29\.)"
     r"[\w.-]{8,}+"
@@ -60,6 +80,7 @@ _RUN: Final = re.compile(r"[A-Za-z0-9_=+-]{20,}+")
 _RUN_WITH_SLASHES: Final = re.compile(r"[A-Za-z0-9_=+/-]{32,}+")
 _PARTS: Final = re.compile(r"[-_+=/]")
 _LONGEST_WORD: Final = 16
+_LONGEST_OPTION: Final = 100
 # One of these is in whatever the patterns above find that look for words; most texts have none, which is quickly seen.
 _ROOTS: Final = (
     "pass", "pwd", "secret", "token", "cred", "cookie", "bearer", "jwt", "sign", "otp", "session", "auth", "key",
@@ -78,8 +99,11 @@ class Masker:
 
     def __init__(self, redact: Callable[[str], str]) -> None:
         self._redact = redact
+        self._left = 0
+        """Characters that are searched yet."""
 
     def __call__(self, raw: bytes) -> str:
+        self._left = _SEARCHED_IN_ALL
         if len(raw) > MOST_READ:
             return f"[{len(raw)} bytes, too many to look through]"
         try:
@@ -89,12 +113,16 @@ class Masker:
         text = self._answer(value) if isinstance(value, dict) and _is_answer(value) else self._dump(value)
         return texts.cut(text, LONGEST)
 
-    def text(self, text: str) -> str:
-        """A text without secrets."""
+    def _text(self, text: str) -> str:
+        """A text without secrets. For what `__call__` goes through."""
+        limit = min(_SEARCHED, self._left)
+        if limit <= 0:
+            return "…"
+        self._left -= min(limit, len(text))
         # Configured secrets first: of one that is half masked already the other half would stay.
-        redacted = self._redact(text[:_SEARCHED])
+        redacted = self._redact(text[:limit])
         masked = mask(redacted)
-        return masked[:-_DOUBTFUL] + "…" if len(text) > _SEARCHED or redacted.endswith(" [cut]") else masked
+        return masked[:-_DOUBTFUL] + "…" if len(text) > limit or redacted.endswith(" [cut]") else masked
 
     def _answer(self, value: dict[str, object]) -> str:
         content = value.get("content")
@@ -108,7 +136,7 @@ class Masker:
         if isinstance(block, dict) and isinstance(block.get("text"), str):
             return self._loose(block["text"])
         kind = block.get("type") if isinstance(block, dict) else None
-        return f"[{self.text(str(kind))}]"
+        return f"[{self._text(str(kind))}]"
 
     def _loose(self, text: str) -> str:
         """A text that may be JSON, as those of tools often are: then its members' names tell more."""
@@ -117,28 +145,46 @@ class Masker:
                 return self._dump(_read(text.encode()))
             except (ValueError, RecursionError):
                 pass
-        return self.text(text)
+        return self._text(text)
 
     def _dump(self, value: object) -> str:
         return json.dumps(self._masked(value, 0, hidden=False), ensure_ascii=False, separators=(",", ":"))
 
     def _masked(self, value: object, depth: int, *, hidden: bool) -> object:
-        if depth > _DEEPEST:
+        self._left -= 1
+        if depth > _DEEPEST or self._left <= 0:
             return "…"
         if isinstance(value, dict):
             some = list(value.items())[:_MOST_ITEMS]
+            named = _names_value(value)
             return {
-                self.text(name): self._masked(each, depth + 1, hidden=hidden or _TELLING_NAME.search(name) is not None)
+                self._name(name, hidden): self._masked(
+                    each, depth + 1, hidden=hidden or _is_telling(name) or (named and name == "value")
+                )
                 for name, each in some
             }
         if isinstance(value, list):
-            return [self._masked(each, depth + 1, hidden=hidden) for each in value[:_MOST_ITEMS]]
+            return self._masked_list(value[:_MOST_ITEMS], depth, hidden=hidden)
         if hidden and value is not None and not isinstance(value, bool):
             return MASK
         if isinstance(value, str):
             return self._loose(value)
         # A number may be a configured secret as well.
         return value if value is None or isinstance(value, bool) or self._redact(str(value)) == str(value) else MASK
+
+    def _name(self, name: str, hidden: bool) -> str:
+        """Among secrets, which may be named by each other, only what reads like a name is shown."""
+        return MASK if hidden and not all(map(_is_word, _PARTS.split(name))) else self._text(name)
+
+    def _masked_list(self, values: list[object], depth: int, *, hidden: bool) -> list[object]:
+        """What follows an option of a telling name, in the arguments of a command, is that option's."""
+        shown: list[object] = []
+        before: object = None
+        for value in values:
+            is_its = isinstance(before, str) and len(before) < _LONGEST_OPTION and _OPTION_ALONE.fullmatch(before)
+            shown.append(self._masked(value, depth + 1, hidden=hidden or bool(is_its)))
+            before = value
+        return shown
 
 
 def mask(text: str) -> str:
@@ -148,9 +194,13 @@ def mask(text: str) -> str:
     if any(root in small for root in _ROOTS):
         text = _WHOLE_LINE.sub(rf"\1\2{MASK}", text)
         text = _NAMED.sub(_quoted_mask, text)
+        text = _ELEMENT.sub(rf"\1{MASK}", text)
+        text = _SAID.sub(rf"\1{MASK}", text)
         text = _OPTION.sub(rf"\1{MASK}", text)
         text = _SCHEME.sub(rf"\1 {MASK}", text)
-    text = _USERINFO.sub(rf"\1{MASK}@", text)
+    text = _USERINFO.sub(_masked_user, text)
+    text = _QUERY.sub(rf"\1{MASK}", text)
+    text = _USER_OPTION.sub(rf"\1{MASK}", text)
     text = _JWT.sub(MASK, text)
     text = _KNOWN.sub(MASK, text)
     text = _RUN_WITH_SLASHES.sub(lambda run: _unless_random(run[0], _RANDOM_WITH_SLASHES), text)
@@ -158,8 +208,29 @@ def mask(text: str) -> str:
 
 
 def _quoted_mask(found: re.Match[str]) -> str:
-    quote = found[2][0] if found[2][0] in "\"'" else ""
+    end = len(found[2]) - len(found[2].lstrip("\\"))
+    quote = found[2][: end + 1] if found[2][end : end + 1] in ('"', "'") else ""
     return f"{found[1]}{quote}{MASK}{quote}"
+
+
+def _masked_user(found: re.Match[str]) -> str:
+    """A name alone is mostly one, as `git` is; but it may be a token as well."""
+    return found[0] if found[1] == "://" and _is_word(found[2]) else f"{found[1]}{MASK}@"
+
+
+def _is_telling(name: str) -> bool:
+    if _TELLING_NAME.search(name) is not None:
+        return True
+    if _PLAIN_NAME.fullmatch(name):
+        return False
+    return _TELLING_NAME.search(_SEPARATORS.sub("", unicodedata.normalize("NFKC", name))) is not None
+
+
+def _names_value(value: dict[str, object]) -> bool:
+    """Whether one member says that what stands in `value` beside it is a secret."""
+    return "value" in value and any(
+        isinstance(said, str) and name.lower() in _NAMING and _is_telling(said) for name, said in value.items()
+    )
 
 
 def _unless_random(run: str, least: float) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 
@@ -23,6 +23,7 @@ from ..events import (
     QuestionFinished,
     RequestFinished,
     ServerOutput,
+    ServerRemoved,
     ServerStartFinished,
     ServerStateChanged,
 )
@@ -49,6 +50,7 @@ CAUSES: Final = ("lost", "hung", "start_failed", "unreachable", "hopeless", "sto
 
 _Inc = Callable[[], None]
 _Observe = Callable[[float], None]
+_Family = TypeVar("_Family", Counter, Gauge, Histogram)
 
 
 class Metrics:
@@ -66,6 +68,7 @@ class Metrics:
         self._label = redactor or Redactor()
         self._tallies = Tallies(self._label)
         self._servers: dict[str, _Server] = {}
+        self._of_a_server: list[Counter | Gauge | Histogram] = []
         self._pulled = Pulled(sources or Sources(), self._label)
         self._make_series_of_requests()
         self._make_series_of_servers()
@@ -90,6 +93,7 @@ class Metrics:
             CatalogueChanged: self._list,
             ListingRecalled: self._recall,
             ListingRefreshed: self._refresh,
+            ServerRemoved: self._forget,
         }
 
     def __call__(self, event: Event, at: float | None = None) -> None:
@@ -136,6 +140,15 @@ class Metrics:
             self._start_durations.labels(server).observe(event.seconds)
             self._pulled.infos[event.server] = event.version, event.protocol
 
+    def _forget(self, event: ServerRemoved) -> None:
+        """Its series would stay for ever, and be more with each change of the configuration."""
+        self._tallies.forget(event.server)
+        self._pulled.infos.pop(event.server, None)
+        gone = self._servers.pop(event.server, None)
+        if gone is not None and all(other.label != gone.label for other in self._servers.values()):
+            for family in self._of_a_server:
+                family.remove_by_labels({"server": gone.label})
+
     def _of(self, server: str) -> _Server:
         found = self._servers.get(server)
         if found is None:
@@ -143,13 +156,19 @@ class Metrics:
         return found
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"mcp_manifold_{name}", text, labels, registry=self.registry)
+        return self._kept(Counter(f"mcp_manifold_{name}", text, labels, registry=self.registry), labels)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"mcp_manifold_{name}", text, labels, registry=self.registry)
+        return self._kept(Gauge(f"mcp_manifold_{name}", text, labels, registry=self.registry), labels)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"mcp_manifold_{name}", text, labels, buckets=buckets, registry=self.registry)
+        made = Histogram(f"mcp_manifold_{name}", text, labels, buckets=buckets, registry=self.registry)
+        return self._kept(made, labels)
+
+    def _kept(self, family: _Family, labels: tuple[str, ...]) -> _Family:
+        if "server" in labels:
+            self._of_a_server.append(family)
+        return family
 
     def _make_series_of_requests(self) -> None:
         self._waits = self._histogram(
@@ -190,6 +209,7 @@ class _Server:
     """The series of one server that are there, at 0, from when it is first heard of: nothing before may be missed."""
 
     def __init__(self, label: str, of: Metrics) -> None:
+        self.label = label
         self.waited: _Observe = of._waits.labels(label).observe
         self.printed: _Inc = of._printed.labels(label).inc
         self.misparsed: _Inc = of._misparsed.labels(label).inc

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
+from ..aside import aside
 from ..config.models import MetricsSettings
 from ..events import Emit, Notice
 from . import discovery, endpoint
@@ -18,6 +19,9 @@ from .metrics import Metrics
 from .otlp import Pusher
 from .published import Process
 from .textfile import Textfile
+
+EVERY: Final = 15.0
+"""Seconds between two looks at whether the file that names the port is there."""
 
 
 class Outlets:
@@ -79,3 +83,12 @@ class Outlets:
             self._emit(Notice("warning", text))
         else:
             self._closing.callback(file.remove)
+            self._work.append(partial(_keep, file))
+
+
+async def _keep(file: discovery.Announced) -> None:
+    """Have it there again where somebody emptied the state directory, until cancelled."""
+    while True:
+        await anyio.sleep(EVERY)
+        with suppress(OSError):  # it may work the next time
+            await aside(file.renew, "discovery")

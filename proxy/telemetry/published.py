@@ -87,14 +87,22 @@ class Published:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what processes left behind that were killed; those of other machines and containers can't be asked."""
+    """Remove what processes of ours left behind that were killed.
+
+    Those of other machines and containers can't be asked, and those of other users may be hidden from us.
+    """
     world = _world()
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
             found = _NAME.fullmatch(entry.name)
             if found is not None and found[3] == world and not _is_alive(int(found[1]), found[2]):
                 with suppress(OSError):
-                    Path(entry.path).unlink()
+                    if _is_ours(entry):
+                        Path(entry.path).unlink()
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    return not hasattr(os, "geteuid") or entry.stat(follow_symlinks=False).st_uid == os.geteuid()
 
 
 def _is_alive(pid: int, started: str) -> bool:

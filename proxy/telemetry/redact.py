@@ -56,11 +56,14 @@ class Redactor:
         return self.shown[text]
 
     def _clean(self, text: str) -> str:
-        much = len(text) > 2 * LONGEST_TEXT + self._longest
+        most = 2 * LONGEST_TEXT + self._longest
+        much = len(text) > most
         if much:  # a bound on the work; what lies behind is cut below anyhow
-            text = text[: 2 * LONGEST_TEXT + self._longest]
+            text = text[:most]
         if not (text.isascii() and text.isprintable()):
             text = _visible(text)
+            if len(text) > most:  # half characters, each of which has become six
+                text, much = text[:most], True
         if self._pattern is not None and len(text) >= self._shortest:
             text = self._mask(text, self._pattern)
         if much:
@@ -118,8 +121,8 @@ def _forms(secret: str) -> Iterator[str]:
     yield "".join(map(_plain_or_percent, secret))
     for ascii_only in (True, False):
         escaped = json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
-        if escaped != secret:
-            yield re.escape(escaped)
+        if escaped != secret or "/" in secret:  # which some encoders escape as well
+            yield re.escape(escaped).replace("/", r"\\?/")
     data = secret.encode(errors="surrogatepass")
     for encoded in _base64_forms(data):
         if len(encoded) >= SHORTEST:

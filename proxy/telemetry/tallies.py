@@ -49,6 +49,8 @@ class Tallies(Collector):
         self._found: dict[tuple[str, str], _Tally] = {}
         """By server and tool, but for the tools beyond the most of a server."""
         self._tools: dict[str, set[str]] = {}
+        self._labels: dict[str, str] = {}
+        """That of each server, as it was first shown."""
         self._shown: dict[tuple[str, str], _Tally] = {}
         """By their labels: several that look alike are one."""
 
@@ -64,6 +66,14 @@ class Tallies(Collector):
             size = event.bytes_out
             tally.sizes[bisect_left(SIZES, size)] += 1
             tally.bytes += size
+
+    def forget(self, server: str) -> None:
+        """It is no more, and neither are its series; those of another server with the same label stay."""
+        self._tools.pop(server, None)
+        self._found = {key: tally for key, tally in self._found.items() if key[0] != server}
+        label = self._labels.pop(server, None)
+        if label not in self._labels.values():
+            self._shown = {key: tally for key, tally in self._shown.items() if key[0] != label}
 
     def describe(self) -> Iterator[Metric]:
         """Asked at registration for names that others must not have."""
@@ -101,7 +111,7 @@ class Tallies(Collector):
             tool = OTHER
         else:
             tools.add(tool)
-        labels = self._label(server), self._label(tool)
+        labels = self._labels.setdefault(server, self._label(server)), self._label(tool)
         tally = self._shown.get(labels)
         if tally is None:
             tally = self._shown[labels] = _Tally()

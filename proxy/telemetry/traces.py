@@ -15,7 +15,16 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from ..events import ClientConnected, ClientGone, Event, Notice, QuestionFinished, RequestFinished, ServerStartFinished
+from ..events import (
+    ClientConnected,
+    ClientGone,
+    Event,
+    Notice,
+    QuestionFinished,
+    RequestFinished,
+    ServerRemoved,
+    ServerStartFinished,
+)
 from ..relay.tracing import Tracing
 from .ended import Ended, Way, of_question, of_request, way_to
 
@@ -91,6 +100,8 @@ class Traces:
             self._clients.pop(event.session, None)
         elif isinstance(event, ServerStartFinished):
             self._servers[event.server] = way_to(self._find(event.server), event.protocol)
+        elif isinstance(event, ServerRemoved):
+            self._servers.pop(event.server, None)
 
     def _ways(self, session: str, server: str) -> tuple[Way, Way]:
         return self._clients.get(session, _UNKNOWN), self._servers.get(server, _UNKNOWN)
@@ -154,7 +165,13 @@ class _Sender(threading.Thread):
         """Send some of what waits, until it is taken or given up."""
         items = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
         self._on_the_way = len(items)
-        body = encode(items)
+        try:
+            body = encode(items)
+        except Exception:  # a defect of ours, which costs these spans: without this thread all others were lost, too
+            _log.exception("spans can't be encoded")
+            self._on_the_way = 0
+            self._lost += len(items)
+            return
         pause = FIRST_PAUSE
         for _ in range(TRIES):
             verdict = collector.send(body)

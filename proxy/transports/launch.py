@@ -47,8 +47,8 @@ class Launched(Protocol):
     async def connect(self) -> Stdin:
         """Begin to report to the owner; returns the child's stdin."""
 
-    def pause(self, stop: bool) -> None:
-        """Stop reading its stdout for now, or go on: it waits when its pipe is full."""
+    def pause(self, stop: bool, fd: int = 1) -> None:
+        """Stop reading its stdout (or stderr, 2) for now, or go on: it waits when its pipe is full."""
 
     def mute(self) -> None:
         """Stop reading its stdout: further prints fail."""
@@ -160,8 +160,8 @@ class _PosixChild:
                 self._transports.append(reader)
         return stdin
 
-    def pause(self, stop: bool) -> None:
-        for transport in self._transports[:1]:
+    def pause(self, stop: bool, fd: int = 1) -> None:
+        for transport in self._transports[fd - 1 : fd]:
             pause(transport, stop)
 
     def mute(self) -> None:
@@ -287,8 +287,8 @@ class _WindowsChild(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         self._owner.process_exited(self._transport.get_returncode() or 0)
 
-    def pause(self, stop: bool) -> None:
-        pipe = self._transport.get_pipe_transport(1)
+    def pause(self, stop: bool, fd: int = 1) -> None:
+        pipe = self._transport.get_pipe_transport(fd)
         if pipe is not None:
             pause(pipe, stop)
 

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import anyio
 
 from ..errors import ConnectionLost, Hopeless, ServerError
 from ..relay.peers import Buffer
-from ..texts import one_line
 from . import mistakes, process
 from .channel import MOST_BUFFERED, End, Graces, Intake, Output, nobody, requests_in
 from .launch import launch
 from .pipe import Stdin
+from .stderr import Stderr
 
 _FAREWELL: Final = 1024 * 1024
 """Bytes that a child may print after it was told to end; one that goes on is cut off, or reading would never stop."""
 
-_STDERR_KEPT: Final = 256 * 1024
-_STDERR_LINE: Final = 16 * 1024
-_LOOKED_BACK: Final = 40
-_LONGEST_WORDS: Final = 300
-_ERROR: Final = re.compile(r"error|exception|fatal|panic|cannot|can't|failed", re.IGNORECASE)
-# Blank lines, brackets, stack frames, and what Node prints below each uncaught error.
-_SAYS_NOTHING: Final = re.compile(r"\s*$|\s*[\[\](){}^~,]+\s*$|\s+at |\s+File \"|Node\.js v|\s*(code|requireStack):")
 _LAST_WORDS: Final = 0.2
 """Seconds in which a pipe must end once its process has: a grandchild may hold it open."""
 _TURNS: Final = 4
@@ -64,6 +56,7 @@ async def open_stdio(
         child.pid = launched.pid
         child.mute = launched.mute
         intake.throttle = launched.pause
+        child.stderr.pause = partial(launched.pause, fd=2)
         child.connected(await launched.connect())
         yield child
     finally:
@@ -86,7 +79,7 @@ class Child:
         self._output = output
         self.choked: Callable[[bool], None] = nobody
         self.pid: int | None = None
-        self._stderr = _Lines(output)
+        self.stderr = Stderr(output)
         self._end = End()
         self._closing = False
         self._farewell = 0
@@ -143,7 +136,7 @@ class Child:
                 self._count_farewell(len(data))
             self._intake.data(data)
         else:
-            self._stderr.feed(data)
+            self.stderr.feed(data)
 
     def pipe_connection_lost(self, fd: int) -> None:
         if fd != 2:
@@ -153,7 +146,7 @@ class Child:
             self._open.discard(1)
             self._end_soon("closed its output")
         elif fd == 2:
-            self._stderr.end()
+            self.stderr.end()
             self._open.discard(2)
         else:
             self._end_soon("closed its input")
@@ -161,6 +154,7 @@ class Child:
     def process_exited(self, code: int) -> None:
         self.code = code
         self.exited.set()
+        self.stderr.exited()
         self.choked(True)
         if 0 not in self._open:
             self._end_soon("")
@@ -181,49 +175,7 @@ class Child:
             self._end_soon(did, turns)
             return
         what = did or process.describe_exit(self.code)
-        self._end.note(ConnectionLost(self._server, f"it {what}", self._stderr.last()))
-
-
-class _Lines:
-    """A child's stderr: always drained, passed on line by line, the end of it kept for error messages."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._rest = b""
-        self._kept: deque[str] = deque()
-        self._size = 0
-
-    def feed(self, data: bytes) -> None:
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) > _STDERR_LINE:
-            lines.append(self._rest)
-            self._rest = b""
-        for line in lines:
-            self._line(line)
-
-    def end(self) -> None:
-        if self._rest:
-            self._line(self._rest)
-            self._rest = b""
-
-    def last(self) -> str:
-        """The line that says most about an end, at most 300 characters of it: the last error, else the last line."""
-        kept = list(self._kept)[-_LOOKED_BACK:]
-        lines = [one_line(line, _LONGEST_WORDS) for line in kept if not _SAYS_NOTHING.match(line)]
-        errors = [at for at, line in enumerate(lines) if _ERROR.search(line)]
-        if not errors:
-            return lines[-1] if lines else ""
-        at = errors[-1]
-        return one_line(" ".join(lines[at : at + 2]), _LONGEST_WORDS) if lines[at].endswith(":") else lines[at]
-
-    def _line(self, line: bytes) -> None:
-        text = line[:_STDERR_LINE].decode(errors="replace").rstrip("\r")
-        self._output(text)
-        self._kept.append(text)
-        self._size += len(text) + 1
-        while self._size > _STDERR_KEPT:
-            self._size -= len(self._kept.popleft()) + 1
+        self._end.note(ConnectionLost(self._server, f"it {what}", self.stderr.last()))
 
 
 async def _end(child: Child, pid: int, graces: Graces) -> None:

@@ -1,9 +1,12 @@
 """Scraping over real HTTP."""
 
+import contextlib
+import http.client
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from proxy.config.models import MetricsSettings
 from proxy.events import CallFinished, Event, Notice
-from proxy.telemetry.endpoint import MetricsServer, serve
+from proxy.telemetry.endpoint import MOST, MetricsServer, serve
 from proxy.telemetry.metrics import Metrics
 
 ANY_PORT = MetricsSettings(enabled=True, port=0)
@@ -137,3 +140,49 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
             rude.sendall(b"nonsense\r\n\r\n")
             rude.recv(1000)
     assert capfd.readouterr() == ("", "")
+
+
+def test_connections_without_number_keep_no_scraper_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.telemetry.endpoint.PATIENCE", 3600)
+    with serve(ANY_PORT, CollectorRegistry(), Notices()) as server, contextlib.ExitStack() as opened:
+        address = ("127.0.0.1", server.port or 0)
+        rude = [opened.enter_context(socket.create_connection(address, timeout=5)) for _ in range(2 * MOST)]
+        get(server)
+        for connection in rude[:MOST]:
+            assert connection.recv(1) == b"", "its place was taken"
+
+
+def test_a_request_that_does_not_end_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.telemetry.endpoint.PATIENCE", 0.01)
+    with (
+        serve(ANY_PORT, CollectorRegistry(), Notices()) as server,
+        socket.create_connection(("127.0.0.1", server.port or 0), timeout=5) as slow,
+    ):
+        slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: local")
+        assert slow.recv(1) == b""
+
+
+def status(server: MetricsServer, host: str) -> int:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
+        connection.request("GET", "/metrics", headers={"Host": host})
+        return connection.getresponse().status
+
+
+@pytest.mark.parametrize("host", ["evil.example:9464", "127.0.0.1.evil.example", "[::1", "localhost.evil.example"])
+def test_a_page_of_the_web_reads_nothing_by_a_name_that_leads_to_loopback(host: str) -> None:
+    with serve(ANY_PORT, CollectorRegistry(), Notices()) as server:
+        assert status(server, host) == 421
+
+
+@pytest.mark.parametrize("host", ["localhost:9464", "LOCALHOST", "[::1]:80", "10.0.0.1:9464", "", "metrics.test:1"])
+def test_who_asks_by_address_or_by_the_name_of_the_configuration_is_answered(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = socket.getaddrinfo
+
+    def look_up(host: str, *args: Any, **kwargs: Any) -> Any:
+        return known("127.0.0.1" if host == "Metrics.test" else host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with serve(MetricsSettings(host="Metrics.test", port=0), CollectorRegistry(), Notices()) as server:
+        assert status(server, host) == 200

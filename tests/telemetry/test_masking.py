@@ -27,6 +27,7 @@ def answer(text: str) -> dict[str, Any]:
         "password", "Password", "db_password", "passwd", "PGPASSWORD", "secret", "clientSecret", "token",
         "access_token", "accessToken", "Authorization", "proxy-authorization", "auth", "api_key", "apiKey", "API-KEY",
         "x-api-key", "cookie", "Set-Cookie", "credentials", "private_key", "session_id", "passphrase", "otp", "jwt",
+        "pass", "db.pass", "pass word", "Passwort", "pin", "api.key",
     ],
 )  # fmt: skip
 def test_what_stands_under_a_telling_name_is_masked_with_all_that_is_in_it(name: str) -> None:
@@ -58,12 +59,30 @@ def test_other_names_are_shown_with_their_values(name: str) -> None:
         f"https://example.org/?a=b&access_token={SECRET}&c=d",
         f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----",
         f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}",
+        f"https://{SECRET}@example.org/x",
+        f"https://example.org/?key={SECRET}",
+        f"https://example.org/?next=password%3D{SECRET}",
+        f"password:\n    {SECRET}\n",
+        f"password: |\n  {SECRET}\n",
+        f"password => '{SECRET}'",
+        f"<db:password>{SECRET}</db:password>",
+        f"the password is {SECRET}",
+        f"curl -u me:{SECRET} example.org",
+        str({"password": SECRET.encode()}),
+        f'said {{\\"password\\": \\"{SECRET}\\"}}',
+        json.dumps(json.dumps({"password": SECRET})),
         f"ghp_{SECRET}",
         f"sk-{SECRET}",
         f"eyJhbGciOiJI.{SECRET}.x",
         json.dumps({"a": {"secret": SECRET}}),
         json.dumps([{"token": [SECRET]}]),
         json.dumps({"token": {"deep": {"deeper": [1, SECRET]}}}),
+        json.dumps({"tokens": {SECRET: "of whom"}}),
+        json.dumps({"env": [{"name": "DB_PASSWORD", "value": SECRET}]}),
+        json.dumps({"headers": [{"value": {"is": SECRET}, "Key": "authorization"}]}),
+        json.dumps({"args": ["tool", "--api-token", SECRET]}),
+        json.dumps({"pass\u200bword": SECRET}),
+        json.dumps({"\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44": SECRET}),
     ],
 )
 def test_what_looks_like_a_secret_in_a_text_is_masked(text: str) -> None:
@@ -95,6 +114,9 @@ def test_a_long_run_of_characters_without_a_pattern_is_masked(random: str) -> No
         "Read the documentation-for-version-2-of-the-thing",
         "https://example.org/a/long/path/to/something?page=2",
         "a plain sentence: nothing in it, 100 %",
+        "ssh://git@example.org/repository",
+        "<p>passages of the text</p>",
+        "tool --pass-through value",
     ],
 )
 def test_plain_texts_pass(text: str) -> None:
@@ -111,6 +133,23 @@ def test_configured_secrets_are_masked_wherever_they_are() -> None:
 
 def test_of_a_configured_secret_that_is_partly_masked_already_nothing_stays() -> None:
     assert "begin" not in shown({"a": "begin password=x end"}, "begin password=x end")
+
+
+def test_lists_of_names_and_values_are_shown_where_nothing_is_a_secret() -> None:
+    value = {"env": [{"name": "MODE", "value": "test"}], "args": ["--verbose", "on"]}
+    assert shown(value) == json.dumps(value, separators=(",", ":"))
+
+
+def test_of_many_texts_only_the_first_are_searched() -> None:
+    looked: list[int] = []
+
+    def look(text: str) -> str:
+        looked.append(len(text))
+        return text
+
+    raw = json.dumps([["auth" * 1000, 1] for _ in range(60)]).encode()
+    assert len(Masker(look)(raw)) <= LONGEST
+    assert sum(looked) < len(raw) / 4
 
 
 def test_blocks_that_are_no_text_are_named() -> None:

@@ -25,6 +25,7 @@ from proxy.events import (
     QuestionFinished,
     RequestFinished,
     ServerOutput,
+    ServerRemoved,
     ServerStartFinished,
     ServerStateChanged,
 )
@@ -323,6 +324,39 @@ def test_a_secret_learned_later_is_hidden_in_every_new_series() -> None:
     assert value(metrics, "calls_total", server="git", tool="s3cr3t!", outcome="ok") == 3
     assert value(metrics, "calls_total", server="git", tool="new ***", outcome="ok") == 2
     assert value(metrics, "calls_in_flight", server="***") == 1
+
+
+def test_a_server_that_is_configured_no_more_leaves_no_series() -> None:
+    metrics, fresh = Metrics(redactor=Redactor(["gitlab"])), Metrics()
+    for server in ("git", "time", "gitlab"):
+        metrics(ServerStateChanged(server, "idle", "starting"))
+        metrics(ServerStartFinished(server, "ok", 1.0, "2025-11-25", "name", "1"))
+        metrics(CatalogueChanged(server, 3, 3, 0))
+        metrics(msgspec.structs.replace(CALL, server=server, waited=1.0))
+        metrics(RequestFinished("c", "s", "1", server, "p", "ok", 1.0, 1, 1, method="prompts/get"))
+        metrics(ServerOutput(server, "stderr", "hello"))
+        metrics(ListingRecalled(server, "hit"))
+        metrics(ListingRefreshed(server, "ok"))
+        metrics(QuestionFinished(server, "s", "roots/list", "ok", 1.0))
+    of_time = {key: number for key, number in series(metrics).items() if ("server", "time") in key[1]}
+    assert len(of_time) > 30
+    for server in ("git", "gitlab"):
+        metrics(ServerRemoved(server))
+    assert {key: number for key, number in series(metrics).items() if "server" in dict(key[1])} == of_time
+    metrics(ServerRemoved("time"))
+    assert series(metrics).keys() == series(fresh).keys()
+    metrics(CALL)
+    assert value(metrics, "calls_total", server="git", tool="status", outcome="ok") == 1
+
+
+def test_a_server_whose_label_another_one_has_too_leaves_the_series_that_they_share() -> None:
+    metrics = Metrics(redactor=Redactor(["4711-word", "0815-word"]))
+    for server in ("4711-word", "0815-word"):
+        metrics(ServerStateChanged(server, "starting", "ready"))
+        metrics(msgspec.structs.replace(CALL, server=server))
+    metrics(ServerRemoved("4711-word"))
+    assert value(metrics, "server_up", server="***") == 1
+    assert value(metrics, "calls_total", server="***", tool="status", outcome="ok") == 2
 
 
 def test_an_event_of_earlier_counts_like_any_other() -> None:

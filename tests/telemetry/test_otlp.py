@@ -17,9 +17,11 @@ from prometheus_client import CollectorRegistry
 
 from proxy.config.models import OtlpSettings
 from proxy.events import CallFinished, Event, Notice
+from proxy.relay.figures import Figures
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.otlp import MISSING, Pusher
 from proxy.telemetry.published import this_process
+from proxy.telemetry.pulled import Sources
 from tests.support.client import PATIENCE
 
 US = this_process("run", "5c40-6b")
@@ -124,6 +126,19 @@ async def test_a_histogram_counts_between_its_bounds_and_not_up_to_them() -> Non
     assert (point.bucket_counts[-1], len(point.bucket_counts)) == (1, len(point.explicit_bounds) + 1)
     assert (point.count, point.sum) == (4, pytest.approx(1000.0085))
     assert not point.HasField("min")
+
+
+async def test_figures_that_are_pulled_are_pushed_as_well() -> None:
+    waiting = Figures(server="git", queued=2, queue_limit=100, retries=0, open=True)
+    metrics = Metrics(Sources(figures=lambda: [waiting]))
+    notices: list[Event] = []
+    with collecting() as collector:
+        settings = OtlpSettings(endpoint=collector.url, interval=0.01)
+        _, request = await pushed(settings, metrics, collector, notices)
+    found = named(request)
+    assert [point.as_double for point in found["mcp_manifold_calls_queued"].gauge.data_points] == [2]
+    assert [point.as_double for point in found["mcp_manifold_breaker_open"].gauge.data_points] == [1]
+    assert notices == []
 
 
 async def test_what_happened_since_is_pushed_at_the_end() -> None:

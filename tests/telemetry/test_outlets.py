@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import time
 import urllib.request
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -100,6 +102,23 @@ def test_a_state_directory_that_cannot_be_written_is_told_and_no_more(tmp_path: 
     [*_, last] = told
     assert isinstance(last, Notice)
     assert (last.level, "can't discover" in last.text) == ("warning", True)
+
+
+async def test_the_file_is_there_again_where_somebody_emptied_the_state_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("proxy.telemetry.outlets.EVERY", 0.001)
+    state = tmp_path / "state"
+    outlets, told = made(MetricsSettings(enabled=True, port=0, discovery=True), state)
+    before = appeared(state / FOLDER)
+    shutil.rmtree(state)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(outlets.run)
+        assert await anyio.to_thread.run_sync(appeared, state / FOLDER) == before
+        tasks.cancel_scope.cancel()
+    outlets.close()
+    assert files(tmp_path) == []
+    assert [event for event in told if isinstance(event, Notice) and event.level == "warning"] == []
 
 
 async def test_the_loop_is_watched_while_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -68,6 +68,15 @@ def test_another_process_with_the_same_number_is_not_the_same(tmp_path: Path) ->
 
 
 @POSIX
+def test_what_another_user_left_is_that_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = Published(tmp_path, gone(), ".prom", 0o644)
+    theirs.write(b"")
+    monkeypatch.setattr(os, "geteuid", lambda: theirs.path.stat().st_uid + 1)
+    sweep(tmp_path)
+    assert theirs.path.exists(), "whether it is gone can't be told where processes of others are hidden"
+
+
+@POSIX
 def test_files_of_other_machines_and_of_other_programs_stay(tmp_path: Path) -> None:
     elsewhere = Published(tmp_path, gone()._replace(world="00000000"), ".json", 0o600)
     elsewhere.write(b"[]")

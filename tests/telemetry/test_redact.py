@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+import re
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -34,6 +35,7 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "url-form": lambda secret: quote_plus(secret, errors="surrogatepass"),
     "url-lower": lambda secret: quote(secret, safe="", errors="surrogatepass").replace("%2F", "%2f"),
     "json": lambda secret: json.dumps(secret)[1:-1],
+    "json-with-slashes": lambda secret: json.dumps(secret)[1:-1].replace("/", r"\/"),
 }
 
 
@@ -105,6 +107,18 @@ def test_no_half_of_a_secret_is_left_where_a_text_is_cut(shift: int) -> None:
     bound = 2 * LONGEST_TEXT + 6 * len(secret)
     text = ("\x00" * bound)[: bound - shift] + secret
     assert secret[:4] not in redactor(text + "\x00" * bound)
+
+
+def test_how_much_is_searched_is_bounded_for_half_characters_too() -> None:
+    searched: list[int] = []
+
+    class Watched(Redactor):
+        def _mask(self, text: str, pattern: re.Pattern[str]) -> str:
+            searched.append(len(text))
+            return super()._mask(text, pattern)
+
+    assert Watched(["s3cr3t"])("\ud800" * 100_000).endswith(" [cut]")
+    assert max(searched) < 3 * LONGEST_TEXT
 
 
 def test_a_name_met_before_gives_the_same_answer_even_after_many_others() -> None:

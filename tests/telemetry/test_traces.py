@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 
+import msgspec
 import pytest
 
 from proxy.config.models import ServerEntry, TracesSettings
@@ -107,6 +108,18 @@ def test_an_end_does_not_wait_for_a_collector_that_says_nothing(caplog: pytest.L
         thread.join(PATIENCE)
         assert not thread.is_alive()
     assert warnings(caplog) == ["the spans of 1 request were lost or not taken in time"]
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_request_that_cannot_be_encoded_costs_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    with collecting() as spans:
+        traces = observer(spans.endpoint)
+        traces(msgspec.structs.replace(call(), trace=msgspec.structs.replace(trace(), trace_id="no hex")))
+        traces(call(2))
+        spans.wait_for(2)
+        traces.close()
+    assert "spans can't be encoded" in caplog.text
+    assert warnings(caplog) == ["the spans of 1 request were lost"]
 
 
 def test_of_a_client_that_is_gone_nothing_is_kept() -> None:

@@ -15,7 +15,7 @@ import pytest
 from proxy.errors import ConnectionLost, Hopeless, ServerError, StartFailed
 from proxy.transports.channel import CHOKED_FROM, MOST_BUFFERED, Graces
 from proxy.transports.process import Keeper
-from proxy.transports.stdio import Child, _Lines, open_stdio
+from proxy.transports.stdio import Child, open_stdio
 from tests.support import descriptors
 from tests.support.client import PATIENCE
 from tests.support.collector import Collector
@@ -123,13 +123,6 @@ async def test_a_flood_on_stderr_never_blocks_the_child_and_is_passed_on_in_shor
         assert await heard.line() == b"done"
         await heard.until(lambda: len(heard.printed) > 3)
     assert max(map(len, heard.printed)) <= 16 * 1024
-
-
-def test_what_is_kept_of_stderr_is_bounded_even_if_it_is_blank() -> None:
-    lines = _Lines(lambda line: None)
-    for _ in range(10):
-        lines.feed(b"\n" * 60_000)
-    assert len(lines._kept) <= 256 * 1024
 
 
 async def test_the_child_sees_its_environment_and_nothing_else(heard: Collector) -> None:
@@ -293,6 +286,19 @@ async def test_the_line_that_says_most_is_given_as_its_last_words(
     code = f"import sys; sys.stderr.write({chr(10).join(lines)!r}); sys.exit(1)"
     async with opened(python(code), heard) as child:
         assert (await end_of(child)).reason == f"it exited with code 1; its last words: {last}"
+
+
+async def test_a_child_that_floods_us_with_lines_waits(heard: Collector) -> None:
+    flood = "import os\nwhile True: os.write(2, b'x\\n' * 30_000)"
+    async with opened(python(flood), heard, graces=Graces(0.01, 0.1)) as child:
+        await heard.until(lambda: len(heard.printed) > 1000)
+        assert len(child.stderr._waiting) < 200_000, "what has been read and not told"
+
+
+async def test_last_words_after_a_flood_are_not_waited_for(heard: Collector) -> None:
+    code = "import sys; sys.stderr.write('x\\n' * 20_000 + 'fatal: full'); sys.exit(1)"
+    async with opened(python(code), heard) as child:
+        assert (await end_of(child)).reason == "it exited with code 1; its last words: fatal: full"
 
 
 # How it is ended
