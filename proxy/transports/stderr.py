@@ -53,8 +53,10 @@ class Stderr:
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > _LONGEST:
-            lines.append(self._rest)
-            self._rest = b""
+            # At a blank, if there is one: half a secret is hidden by nobody.
+            cut = self._rest.rfind(b" ", -_LIKE_ANOTHER) + 1 or len(self._rest)
+            lines.append(self._rest[:cut])
+            self._rest = self._rest[cut:]
         self._waiting.extend(lines)
         if self._is_over:
             self._tell_the_last()

@@ -66,3 +66,12 @@ async def test_what_is_kept_is_bounded_even_if_it_is_blank() -> None:
         heard.stderr.feed(b"\n" * 60_000)
     heard.stderr.feed(b"x" * 600_000)
     assert len(heard.stderr._kept) + sum(map(len, heard.stderr._kept)) <= 256 * 1024
+
+
+async def test_a_line_too_long_is_cut_at_a_blank_so_that_no_secret_is_in_two() -> None:
+    heard = Listener()
+    heard.stderr.feed(b"w " * 8200 + b"s3c")
+    heard.stderr.feed(b"r3t! is out\n" + b"x" * 20_000)
+    heard.stderr.end()
+    assert heard.lines[1] == "s3cr3t! is out"
+    assert heard.lines[2].startswith("xxx"), "without a blank it is cut anywhere"
