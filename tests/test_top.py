@@ -17,13 +17,18 @@ from textual.pilot import Pilot
 from textual.widgets import Input, RichLog, Static
 
 from proxy.commands.top import reader
+from proxy.control.client import News
+from proxy.control.place import Card
+from proxy.eras.handshake import LATEST
 from proxy.overview import ServerRow
+from proxy.status import Call
 from proxy.top import figures, rows
 from proxy.top.app import Top
 from proxy.top.detail import Detail
 from proxy.top.follow import FIRST, Follower
 from proxy.top.grid import Grid
-from proxy.top.screens import Confirm, Help, Inspect, LogScreen
+from proxy.top.machine import Seen
+from proxy.top.screens import Confirm, Ended, Help, Inspect, LogScreen
 from tests.support import servers
 from tests.support.client import PATIENCE
 from tests.support.commands import python
@@ -34,10 +39,7 @@ RAW = servers.script("raw_echo.py")
 CHARACTER = 12.2
 """How wide a character is in textual's pictures."""
 
-NARROWEST = 74
-"""Columns that the figures need, whatever the terminal has."""
-
-KEYS = " ⏎ inspect  r restart  l log  / filter  s sort  ? help  q quit"
+KEYS = " ⏎ inspect  r restart  l log  f failed  / filter  s sort  ? help  q quit"
 
 TALKER = "import sys; print('a \\x1b[31mred\\x1b[0m [b]word[/b]', file=sys.stderr); sys.exit(3)"
 
@@ -138,10 +140,10 @@ async def test_two_proxies_and_a_hub_stand_side_by_side_and_a_killed_one_goes(st
             # the cursor on one process: its servers alone
             view.app.query_one("#processes", Grid).focus()
             view.app.query_one("#processes", Grid).move_cursor(row=view.column("processes", 1).index(str(first.pid)))
-            await view.until(lambda: view.column("servers", 0) == ["raw", "broken"])
+            await view.until(lambda: view.column("servers", 0) == ["broken", "raw"])
             await view.press("enter", "down")
             assert view.app.focused is view.app.query_one("#servers")
-            assert view.app.chosen_server[1] == view.app.chosen_processes[0].servers[1]
+            assert view.app.chosen_server[1] == view.app.chosen_processes[0].servers[0]
         second.child.close()
 
 
@@ -153,16 +155,16 @@ async def test_calls_under_way_have_their_age_and_those_that_ended_their_outcome
         manifold.tools()
         waiting = manifold.start_call("gated__wait")
         async with viewing(state) as view:
-            await view.until(lambda: view.column("calls", 4) == ["▶ running"])
-            assert view.column("calls", 3) == ["wait"]
-            assert re.fullmatch(r"\d\.\ds", view.column("calls", 5)[0].strip())
+            await view.until(lambda: view.column("calls", 3) == ["▶ running"])
+            assert view.column("calls", 2) == ["wait"]
+            assert re.fullmatch(r"\d\.\ds", view.column("calls", 4)[0].strip())
             assert "calls: 1 under way" in view.text
             assert view.column("processes", 5) == ["1"]
             manifold.call("gated__pid")
-            await view.until(lambda: view.column("calls", 4) == ["▶ running", "✓ ok"])
+            await view.until(lambda: view.column("calls", 3) == ["▶ running", "✓ ok"])
             await anyio.to_thread.run_sync(gate.write_text, "open")
             manifold.wait(waiting)
-            await view.until(lambda: view.column("calls", 4) == ["✓ ok", "✓ ok"])
+            await view.until(lambda: view.column("calls", 3) == ["✓ ok", "✓ ok"])
             await view.until(lambda: view.column("servers", 2) == ["0.2"])
             await view.until(lambda: re.match(r"\d+(\.\d)?M", view.column("servers", 7)[0]))
 
@@ -172,13 +174,15 @@ async def test_it_fits_every_terminal(state: Path) -> None:
         manifold.tools()
         async with viewing(state, (200, 50)) as view:
             await view.until(lambda: view.column("servers", 1) == ["● ready", "● ready"])
-            for size in ((60, 16), (200, 50), (120, 40), (80, 24)):
+            for size in ((20, 5), (40, 10), (60, 16), (200, 50), (120, 40), (80, 24)):
                 await view.pilot.resize_terminal(*size)
                 for id in ("processes", "servers", "calls"):
                     grid = view.app.query_one(f"#{id}", Grid)
-                    await view.until(lambda grid=grid: 0 < width_of(grid) <= max(grid.size.width, NARROWEST))  # type: ignore[misc]
+                    await view.until(lambda grid=grid: fits(grid))  # type: ignore[misc]
                 await view.until(lambda size=size: view.app.query_one(Detail).display == (size[0] >= 140))  # type: ignore[misc]
                 assert view.app.query_one("#servers", Grid).size.height >= 3
+                assert view.text.splitlines()[0].startswith(" mcp-manifold")
+                assert "a-serv" in view.text
             await view.until(lambda: view.text.endswith(KEYS))
             assert all(len(line) <= 80 for line in view.text.splitlines())
 
@@ -188,20 +192,21 @@ async def test_the_picture_holds_every_row(state: Path) -> None:
         manifold.tools()
         manifold.call("raw__verbatim")
         async with viewing(state) as view:
-            await view.until(lambda: view.column("servers", 1) == ["● ready", "✖ failed"])
-            await view.until(lambda: view.column("calls", 4) == ["✓ ok"])
+            await view.until(lambda: view.column("servers", 1) == ["✖ failed", "● ready"])
+            await view.until(lambda: view.column("calls", 3) == ["✓ ok"])
             await view.until(lambda: view.text.endswith(KEYS))
             shown = view.text.splitlines()
             assert shown[0].startswith(" mcp-manifold    1 process   2 servers, 1 failing   ")
-            assert shown[1].split() == ["PROCESS", "PID", "AGE", "SERVERS", "CALLS/S", "RUNNING", "MEMORY"]
-            assert shown[2].startswith("raw-client ")
-            assert "servers of raw-client" in shown[3]
-            assert shown[4].split() == ["SERVER", "STATE", "CALLS/S", "P50", "P99", "FAILED", "RUN", "MEMORY"]
-            assert shown[5].startswith("raw ")
+            assert shown[1] == " ✖ broken: the command '/no/such/program' was not found"
+            assert shown[2].split() == ["PROCESS", "PID", "AGE", "SERVERS", "CALLS/S", "RUNNING", "MEMORY"]
+            assert shown[3].startswith("raw-client ")
+            assert "servers of raw-client" in shown[4]
+            assert shown[5].split() == ["SERVER", "STATE", "CALLS/S", "P50", "P99", "FAILED", "RUN", "MEMORY"]
             assert shown[6].startswith("broken ")
+            assert shown[7].startswith("raw ")
             assert shown[-1] == KEYS
             [call] = [line for line in shown if "verbatim" in line]
-            assert re.fullmatch(r"\d\d:\d\d:\d\d raw-client +raw +verbatim +✓ ok +\d[\w.]+", call)
+            assert re.fullmatch(r"\d\d:\d\d:\d\d raw +verbatim +✓ ok +\d[\w.]+", call)
 
 
 # Keys
@@ -213,10 +218,10 @@ async def test_a_filter_shows_what_has_its_words_until_it_is_taken_away(state: P
         manifold.call("raw__verbatim")
         manifold.call("other__verbatim")
         async with viewing(state) as view:
-            await view.until(lambda: view.column("calls", 2) == ["other", "raw"])
+            await view.until(lambda: view.column("calls", 1) == ["other", "raw"])
             await view.press("slash", *"oth")
             await view.until(lambda: view.column("servers", 0) == ["other"])
-            assert view.column("calls", 2) == ["other"]
+            assert view.column("calls", 1) == ["other"]
             await view.press("enter")
             assert "filter: oth" in view.summary
             assert not view.app.query_one("#filter", Input).display
@@ -256,7 +261,7 @@ async def test_a_server_is_inspected_with_what_it_printed_and_nothing_of_that_ac
             assert isinstance(view.app.screen, Inspect)
             await view.until(lambda: "a red [b]word[/b]" in view.text)
             await view.until(lambda: "↻ backoff" in view.text)
-            assert "last error it exited with code 3" in view.text
+            assert "because    it exited with code 3; its last words: a red [b]word[/b]" in view.text
             assert "\x1b" not in view.app.screen.query_one(RichLog).lines[0].text
             await view.press("s")  # no key of the tables
             await view.press("escape")
@@ -268,9 +273,9 @@ async def test_a_server_is_inspected_with_what_it_printed_and_nothing_of_that_ac
 async def test_beside_the_table_stands_what_is_known_of_the_server_under_the_cursor(state: Path) -> None:
     with running(config(state, {"raw": RAW, "talker": python(TALKER)})):
         async with viewing(state, (160, 40)) as view:
-            await view.until(lambda: "raw-echo" in view.text)
+            await view.until(lambda: re.search(r"^\d\d:\d\d:\d\d a red \[b\]word\[/b\]$", beside(view), re.MULTILINE))
             await view.press("down")
-            await view.until(lambda: "a red [b]word[/b]" in view.text)
+            await view.until(lambda: "raw-echo 1, stdio" in beside(view))
 
 
 async def test_a_server_is_restarted_when_that_is_confirmed(state: Path) -> None:
@@ -282,11 +287,69 @@ async def test_a_server_is_restarted_when_that_is_confirmed(state: Path) -> None
             await view.press("r")
             assert isinstance(view.app.screen, Confirm)
             await view.until(lambda: f"Restart raw of raw-client (pid {manifold.pid})?" in view.text)
+            await view.press("enter")  # is no answer
+            assert isinstance(view.app.screen, Confirm)
             await view.press("n", "down", "r", "y")
             await view.until(lambda: "other is being restarted" in view.text)
-            await view.until(lambda: row(view, 1).restarts == 1 and row(view, 1).state == "ready")
+            await view.until(lambda: "other is ready again" in view.text)
+            assert row(view, 1).restarts == 1
             assert row(view, 1).pid not in (before, None)
             assert row(view, 0).restarts == 0
+
+
+async def test_before_a_restart_it_says_which_calls_that_costs_and_then_how_it_went(state: Path) -> None:
+    entries = {"raw": RAW, "broken": servers.entry(["/no/such/program"])}
+    with running(config(state, entries)) as manifold:
+        manifold.tools()
+        waiting = manifold.start_call("raw__never")
+        async with viewing(state) as view:
+            await view.until(lambda: view.column("servers", 0) == ["broken", "raw"])
+            await view.until(lambda: view.column("calls", 3) == ["▶ running"])
+            await view.press("r", "y")
+            await view.until(lambda: "broken is down again" in view.text)
+            await view.press("down", "r")
+            await view.until(lambda: "Its 1 call under way will fail" in view.text)
+            assert re.search(r"never, for \d", view.text)
+            await view.press("y")
+            await view.until(lambda: view.column("calls", 3)[0].startswith("✗ error: "))
+            manifold.wait(waiting)
+
+
+async def test_what_needs_looking_at_stands_above_all_and_is_first_in_its_table(state: Path) -> None:
+    with running(config(state, {"raw": RAW, "talker": python(TALKER)})) as manifold:
+        manifold.tools()
+        manifold.call("raw__die")
+        for _ in range(3):
+            manifold.call("raw__verbatim")
+        async with viewing(state) as view:
+            await view.until(lambda: view.column("servers", 0) == ["talker", "raw"])
+            await view.until(lambda: len(view.column("calls", 0)) == 4)
+            first, second = view.text.splitlines()[1:3]
+            assert first[1:].strip("✖↻ ") == "talker: it exited with code 3: a red [b]word[/b]"
+            assert re.match(r" ✗ raw die \d.* ago, error: server 'raw' went away", second)
+            await view.press("f")
+            await view.until(lambda: view.column("calls", 2) == ["die"])
+            assert "calls that failed" in view.text
+            await view.press("tab", "enter")
+            assert isinstance(view.app.screen, Ended)
+            await view.until(lambda: re.search(r"outcome +✗ error", view.text))
+            assert re.search(r"because +server 'raw' went away during the call", view.text)
+            await view.press("escape", "f")
+            await view.until(lambda: len(view.column("calls", 0)) == 4)
+
+
+async def test_a_name_that_looks_like_markup_is_shown_as_it_is(state: Path) -> None:
+    log = state / "[b]log[/x]"
+    with running(config(state, {"raw": RAW}, log={"file": str(log)}), handshake=False) as manifold:
+        hello = {"protocolVersion": LATEST, "capabilities": {}, "clientInfo": {"name": "[b]client[/x]", "version": "1"}}
+        manifold.request("initialize", hello)
+        async with viewing(state, (100, 24)) as view:
+            await view.until(lambda: "servers of [b]client[/x]" in view.text)
+            await view.press("l")
+            await view.until(lambda: str(log) in view.text)
+            await view.press("escape")
+    async with viewing(state / "[b]not[/x]") as view:
+        await view.until(lambda: "[b]not[/x]/run" in view.text)
 
 
 async def test_the_log_is_followed(state: Path) -> None:
@@ -303,8 +366,9 @@ async def test_the_log_is_followed(state: Path) -> None:
                 stream.write(b"no json \x1b[2J\n" + json.dumps({"event": "notice", "text": "news"}).encode() + b"\n")
             await view.until(lambda: "news" in view.text)
             assert "no json" in view.text
-            await view.press("escape")
-            assert len(view.app.screen_stack) == 1
+            log.rename(state / "gone")
+            await view.press("escape", "l")
+            await view.until(lambda: "there is no such file yet" in view.text)
 
 
 async def test_where_the_log_has_no_file_it_says_how_to_have_one(state: Path) -> None:
@@ -340,8 +404,14 @@ async def test_a_process_that_does_not_answer_is_shown_as_such(state: Path) -> N
             manifold.request("ping")
 
 
-def width_of(grid: Grid) -> int:
-    return sum(column.width for column in grid.ordered_columns)
+def beside(view: View) -> str:
+    """What is right of the table."""
+    return "\n".join(line.partition("│")[2].strip() for line in view.text.splitlines())
+
+
+def fits(grid: Grid) -> bool:
+    """Whether all of its columns are to be seen, unless nothing of it is."""
+    return not grid.display or sum(column.width for column in grid.ordered_columns) <= grid.size.width
 
 
 def row(view: View, number: int) -> ServerRow:
@@ -412,6 +482,21 @@ def test_durations_sizes_and_rates_are_short() -> None:
     assert [figures.duration(each) for each in (None, 0.00042, 0.012, 1.25)] == ["-", "0.4ms", "12ms", "1.2s"]
     assert [figures.size(each) for each in (None, 5 << 20, 120 << 20, 1500 << 20)] == ["-", "5.0M", "120M", "1.5G"]
     assert [figures.rate(each) for each in (0, 0.1, 1234.5)] == ["-", "0.1", "1234"]
+
+
+def test_what_no_proxy_of_ours_would_say_is_shown_all_the_same() -> None:
+    assert [figures.clock(at) for at in (1e300, -1e300)] == ["?", "?"]
+    assert figures.bars([-5, -1], 2) == "  "
+    assert figures.sign("new\x1b[2J")[0] == "? new"
+    assert "[[[" in reader()(b'{"a":' + b"[" * 100_000)
+
+
+def test_who_is_watched_anew_has_each_call_once() -> None:
+    call = Call(1, 0.0, "c", "s", "1", "raw", "t", "tools/call", "error", 0.1, 1, 1, "")
+    seen = Seen(Card(1, 1, "", "", 0.0, "run", "s", "", ""))
+    for _ in range(2):
+        seen.take(News("snapshot", calls=[call]))
+    assert (list(seen.calls), list(seen.failures)) == ([call], [call])
 
 
 def test_a_curve_is_as_high_as_its_highest() -> None:

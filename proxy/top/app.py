@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -11,19 +13,20 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import DataTable, Footer, Input, Static
 
 from .. import __version__
-from ..control import client, place
-from ..control.client import NoAnswer
+from ..control import place
 from ..overview import ServerRow
-from . import figures, rows
+from . import attention, figures, rows
 from .detail import Detail
 from .grid import Grid
-from .machine import Machine, Seen
+from .machine import DOWN, Machine, Seen
+from .restart import question, restarted
 from .rows import WIDE, matches, plain
-from .screens import Confirm, Help, Inspect, LogScreen, Reader
+from .screens import Confirm, Ended, Help, Inspect, LogScreen, Reader
 
 TICK = 0.25
 """Seconds between two looks at whether there is something new to show."""
@@ -31,12 +34,19 @@ TICK = 0.25
 BESIDE = 140
 """Columns of a terminal from which on what is known of a server stands beside the table."""
 
+LOW = 15
+"""Lines of a terminal below which calls are not shown."""
+
+FLAT = 9
+"""Lines of a terminal below which nothing is shown but servers."""
+
 _AGES = 4
 """Ticks after which ages are shown anew."""
 
 _ALL = "all"
-_OF_TABLES = {"filter", "help", "log", "no_filter", "quit", "restart", "sort"}
+_OF_TABLES = {"failed", "filter", "help", "log", "no_filter", "quit", "restart", "sort"}
 _MOST_CALLS = 100
+_MOST_TROUBLES = 4
 
 _NOBODY = """\
 [b]No proxy is running.[/b]
@@ -47,7 +57,7 @@ or start one for many clients:
   mcp-manifold serve --config /path/config.json
 
 It is shown here within a second. This looks in
-  {directory}
+  $directory
 so a proxy whose file has another `stateDir` is found with --config FILE,
 and one with `"control": false` is not found.\
 """
@@ -65,11 +75,14 @@ class Top(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "restart", "restart"),
         Binding("l", "log", "log"),
+        Binding("f", "failed", "failed"),
         Binding("slash", "filter", "filter", key_display="/"),
         Binding("s", "sort", "sort"),
         Binding("question_mark", "help", "help", key_display="?"),
         Binding("q", "quit", "quit"),
         Binding("escape", "no_filter", "all", show=False),
+        Binding("ctrl+c", "exit", show=False, priority=True, system=True),
+        Binding("ctrl+z", "suspend_process", show=False, priority=True, system=True),
     ]
 
     def __init__(self, state: Path, readable: Callable[[], Reader]) -> None:
@@ -82,11 +95,13 @@ class Top(App[None]):
         self._ticks = 0
         self._sort = ""
         self._filter = ""
+        self._failed = False
 
     def compose(self) -> ComposeResult:
         """What it is made of."""
         yield Static(id="summary")
-        yield Static(_NOBODY.format(directory=place.directory(self.machine.state)), id="nobody")
+        yield Static(Content.from_markup(_NOBODY, directory=str(place.directory(self.machine.state))), id="nobody")
+        yield Static(id="trouble")
         yield Grid("processes")
         with Horizontal(id="middle"):
             yield Grid("servers")
@@ -97,6 +112,9 @@ class Top(App[None]):
 
     def on_mount(self) -> None:
         """Begin to look."""
+        if not self.is_headless:  # else the terminal would stay as it is now
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self.query_one("#middle").border_title = "servers"
         self.query_one("#calls").border_title = "calls"
         self.query_one("#servers").focus()
@@ -114,6 +132,8 @@ class Top(App[None]):
         self._is_new = True
 
     def _tick(self) -> None:
+        if not self.is_running:
+            return  # it is being left, and its parts go one by one
         self._ticks += 1
         if self._is_new or self._ticks % _AGES == 0:
             self._is_new = False
@@ -125,8 +145,11 @@ class Top(App[None]):
         processes = self.machine.processes
         screen.set_class(not processes, "-nobody")
         screen.set_class(self.size.width >= BESIDE, "-wide")
+        screen.set_class(self.size.height < LOW, "-low")
+        screen.set_class(self.size.height < FLAT, "-flat")
         with self.batch_update():
             self._paint_summary(processes)
+            self._paint_trouble(processes)
             self._paint_processes(processes)
             self._paint_servers()
             self._paint_calls()
@@ -136,7 +159,7 @@ class Top(App[None]):
 
     def _paint_summary(self, processes: list[Seen]) -> None:
         servers = [row for seen in processes for row in seen.servers]
-        bad = sum(row.state in ("failed", "backoff") for row in servers)
+        bad = sum(row.state in DOWN for row in servers)
         text = Text.assemble(
             (" mcp-manifold ", "bold reverse"),
             f" {__version__}   " if self.size.width >= WIDE else "   ",
@@ -153,6 +176,12 @@ class Top(App[None]):
         if self._filter:
             text.append("   filter: ", style="dim").append_text(plain(self._filter, "bold yellow"))
         self._static("summary", text)
+
+    def _paint_trouble(self, processes: list[Seen]) -> None:
+        most = _MOST_TROUBLES if self.size.height >= 2 * LOW else _MOST_TROUBLES - 1 if self.size.height >= LOW else 1
+        lines = attention.lines(processes, rows.now(), most)
+        self._main("trouble", Static).set_class(not lines, "-none")
+        self._static("trouble", Text("\n").join(lines))
 
     def _static(self, id: str, text: Text) -> None:
         static = self._main(id, Static)
@@ -184,18 +213,21 @@ class Top(App[None]):
         }
         grid.show(columns, shown, self._sort)
         of = "all processes" if of_all else plain(chosen[0].name).plain if chosen else ""
-        self._main("middle", Horizontal).border_title = f"servers of {of}" if of else "servers"
+        # A string would be taken for markup, which is then a stranger's.
+        self._main("middle", Horizontal).border_title = Text(f"servers of {of}" if of else "servers")
 
     def _paint_calls(self) -> None:
         chosen = self.chosen_processes
         grid = self._grid("calls")
-        columns = rows.call_columns(grid.room)
-        found = rows.calls(chosen, "", _MOST_CALLS * 4 if self._filter else _MOST_CALLS, rows.now())
+        columns = rows.call_columns(grid.room, of_one=len(chosen) == 1 and chosen[0].card.kind != "serve")
+        most = _MOST_CALLS * 4 if self._filter else _MOST_CALLS
+        found = rows.calls(chosen, columns, most, rows.now(), failed=self._failed)
         if self._filter:
             found = {key: cells for key, cells in found.items() if matches(self._filter, *(c.plain for c in cells))}
         grid.show(columns, found)
         running = sum(seen.in_flight for seen in chosen)
-        grid.border_title = f"calls: {running} under way" if running else "calls"
+        what = "calls that failed" if self._failed else "calls"
+        grid.border_title = f"{what}: {running} under way" if running and not self._failed else what
 
     def _paint_detail(self) -> None:
         detail = self._main("detail", Detail)
@@ -204,9 +236,11 @@ class Top(App[None]):
             detail.look_at(seen, row.key if row is not None else "")
 
     def _read_detail(self) -> None:
+        if not self.is_running:
+            return
         detail = self._main("detail", Detail)
         if detail.display and len(self.screen_stack) == 1:
-            self.run_worker(detail.read(), group="tail", exclusive=True)
+            detail.read()
 
     def _grid(self, id: str) -> Grid:
         return self._main(id, Grid)
@@ -254,6 +288,8 @@ class Top(App[None]):
             self._grid("servers").focus()
         elif event.data_table.id == "servers":
             self.action_inspect()
+        else:
+            self._show_call(self._grid("calls").chosen)
 
     def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
         """A click on a heading sorts by it."""
@@ -272,6 +308,26 @@ class Top(App[None]):
         seen, row = self.chosen_server
         if seen is not None and row is not None:
             self.push_screen(Inspect(seen, row.key))
+
+    def _show_call(self, key: str) -> None:
+        """All that is known of a call; of one under way that is what is known of its server."""
+        for seen, call in rows.ended(self.machine.processes) + rows.ended(self.machine.processes, failed=True):
+            if rows.call_key(seen, call) == key:
+                self.push_screen(Ended(call))
+                return
+        for seen, running in rows.under_way(self.machine.processes):
+            if rows.call_key(seen, running) == key:
+                self.push_screen(Inspect(seen, running.server))
+                return
+
+    def action_failed(self) -> None:
+        """Show only calls that failed, or all again."""
+        self._failed = not self._failed
+        self.paint()
+
+    def action_exit(self) -> None:
+        """Leave, whatever is on top."""
+        self.exit()
 
     def action_help(self) -> None:
         """Show the keys."""
@@ -297,24 +353,16 @@ class Top(App[None]):
         if seen is None or row is None:
             self.notify("choose a server first", severity="warning")
             return
-        busy = row.in_flight
-        fails = f" Its {busy} {'call' if busy == 1 else 'calls'} under way will fail." if busy else ""
-        name = plain(row.key).plain
-        question = f"Restart {name} of {plain(seen.name).plain} (pid {seen.card.pid})?{fails}"
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._restart(seen, row.key, name))
+                self.run_worker(self._restart(seen, row))
 
-        self.push_screen(Confirm(question), answered)
+        self.push_screen(Confirm(lambda: question(seen, row.key)), answered)
 
-    async def _restart(self, seen: Seen, key: str, name: str) -> None:
-        try:
-            await client.restart(seen.card, key)
-        except NoAnswer as problem:
-            self.notify(f"{name} is not restarted: {problem}", severity="error", markup=False)
-        else:
-            self.notify(f"{name} is being restarted", markup=False)
+    async def _restart(self, seen: Seen, row: ServerRow) -> None:
+        async for text, is_good in restarted(seen, row, lambda: seen in self.machine.processes):
+            self.notify(text, severity="information" if is_good else "error", markup=False)
 
     def action_filter(self) -> None:
         """Type what is to be shown."""

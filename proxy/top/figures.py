@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from ..texts import one_line
+
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 24 * _HOUR
 _BARS: Final = "▁▂▃▄▅▆▇█"
+_LONGEST_STATE: Final = 20
 
 # A sign and a word for each state: whoever sees no colours sees the same.
 _SIGNS: Final = {
@@ -70,19 +73,22 @@ def number(count: int) -> str:
 
 
 def clock(at: float) -> str:
-    """A Unix time as the time of day here."""
-    return time.strftime("%H:%M:%S", time.localtime(at))
+    """A Unix time as the time of day here; "?" for one that no calendar has."""
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(at))
+    except (OverflowError, ValueError, OSError):
+        return "?"
 
 
 def bars(counts: list[int], width: int) -> str:
     """A curve of so many characters, the newest at the right; spans without anything are blank."""
     shown = counts[-width:]
     most = max(shown, default=0)
-    return "".join(_BARS[(count * len(_BARS) - 1) // most if count else 0] if count else " " for count in shown)
+    return "".join(_BARS[(count * len(_BARS) - 1) // most] if count > 0 else " " for count in shown)
 
 
 def sign(state: str) -> tuple[str, str]:
     """A state as a sign and its word, and the colour that goes with them."""
     mark, style = _SIGNS.get(state, ("?", "yellow"))
-    word = "asleep" if state == "idle" else state
+    word = "asleep" if state == "idle" else one_line(state, _LONGEST_STATE)
     return f"{mark} {word}", style

@@ -46,6 +46,11 @@ class Follower:
             lines = self._read()
         return before + lines
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a file to read."""
+        return self._handle >= 0
+
     def close(self) -> None:
         """Let go of the file."""
         if self._handle >= 0:

@@ -21,8 +21,17 @@ class Grid(DataTable[Text]):
     def __init__(self, id: str, *, header: bool = True, keeps_row: bool = True) -> None:
         super().__init__(id=id, cursor_type="row", cell_padding=0, show_header=header)
         self._keeps_row = keeps_row
+        self.show_cursor = keeps_row
         self._shown_columns: list[tuple[Column, str]] = []
         self._shown: dict[str, list[Text]] = {}
+
+    def on_focus(self) -> None:
+        """Where rows come and go, the cursor is of interest only now."""
+        self.show_cursor = True
+
+    def on_blur(self) -> None:
+        """The same."""
+        self.show_cursor = self._keeps_row
 
     @property
     def chosen(self) -> str:

@@ -32,6 +32,16 @@ SILENT: Final = 3 * BEAT
 MOST_CALLS: Final = 200
 """Calls that have ended which are kept of each process."""
 
+MOST_FAILURES: Final = 100
+"""Of those that failed so many are kept, however many others ended since."""
+
+
+DOWN: Final = ("failed", "backoff")
+"""States of a server that has no process, and should have one."""
+
+FAILED: Final = ("tool_error", "error", "timeout")
+"""Outcomes of calls that failed."""
+
 
 class Seen:
     """What is known of one process. `problem` says why nothing is, or "" where all is well."""
@@ -46,6 +56,8 @@ class Seen:
         self.clients = 0
         self.calls: deque[Call] = deque(maxlen=MOST_CALLS)
         """Those that ended, the newest first."""
+        self.failures: deque[Call] = deque(maxlen=MOST_FAILURES)
+        """Those among them that failed."""
         self.problem = "it is being asked"
         self.heard = time.monotonic()
         self.own_memory: int | None = None
@@ -62,13 +74,20 @@ class Seen:
         """What a person knows it by: its client, or that it is the hub."""
         if self.card.kind == "serve":
             return f"hub ({self.clients} {'client' if self.clients == 1 else 'clients'})"
-        names = [one.name for one in self.process.clients] if self.process is not None else []
+        if self.process is None:
+            return "a proxy"
+        names = [one.name for one in self.process.clients]
         return names[0] if names and names[0] else "no client yet"
 
     @property
     def hangs(self) -> bool:
         """Whether it has said nothing for longer than it would if it were well."""
-        return self.process is not None and time.monotonic() - self.heard > SILENT
+        return self.process is not None and self.silence > SILENT
+
+    @property
+    def silence(self) -> float:
+        """Seconds since its last word."""
+        return time.monotonic() - self.heard
 
     @property
     def rate(self) -> float:
@@ -85,6 +104,9 @@ class Seen:
     def take(self, news: News) -> None:
         """Know what a message says."""
         self.heard, self.problem = time.monotonic(), ""
+        if news.type == "snapshot":
+            self.calls.clear()
+            self.failures.clear()
         if news.process is not None:
             self.process = news.process
         if news.servers or news.order is not None:
@@ -98,6 +120,7 @@ class Seen:
         if news.clients is not None:
             self.clients = news.clients
         self.calls.extendleft(news.calls)
+        self.failures.extendleft(call for call in news.calls if call.outcome in FAILED)
 
     def weighed(self, found: dict[int, int]) -> None:
         """Know how much memory it takes; `found` is by pid."""

@@ -13,7 +13,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer, RichLog, Static
 
-from .detail import Detail
+from ..status import Call
+from .detail import Detail, call_facts
 from .follow import Follower
 from .machine import Seen
 from .rows import plain
@@ -26,9 +27,10 @@ Reader = Callable[[bytes], str]
 
 KEYS: Final = """\
 [b]↑ ↓[/b]      move            [b]Tab[/b]   to the next table
-[b]Enter[/b]    on a server: all that is known of it
+[b]Enter[/b]    on a server, or a call: all that is known of it
 [b]r[/b]        restart the server under the cursor; it asks first
 [b]l[/b]        follow the log of the server's process
+[b]f[/b]        only calls that failed; again: all
 [b]/[/b]        only servers and calls with these words; Esc: all
 [b]s[/b]        sort by the next column; a click on a heading sorts by that
 [b]q[/b]        quit            [b]?[/b]     these keys
@@ -68,7 +70,7 @@ class Help(ModalScreen[None]):
 
 
 class Confirm(ModalScreen[bool]):
-    """A question that is answered with y or n."""
+    """A question that is answered with y or n; not with Enter, which inspects what is below. It is asked as of now."""
 
     DEFAULT_CSS = """
     Confirm { align: center middle; }
@@ -76,28 +78,50 @@ class Confirm(ModalScreen[bool]):
     Confirm Static { border: round $warning; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y,enter", "answer(True)", "yes"),
+        Binding("y", "answer(True)", "yes"),
         Binding("n,escape,q", "answer(False)", "no"),
     ]
 
-    def __init__(self, question: str) -> None:
+    def __init__(self, question: Callable[[], Text]) -> None:
         super().__init__()
         self._question = question
 
     def compose(self) -> ComposeResult:
         """What it is made of."""
-        yield Static(
-            Text(self._question)
-            .append("\n\n")
-            .append("y", style="bold")
-            .append(" yes    ")
-            .append("n", style="bold")
-            .append(" no")
-        )
+        yield Static(self._asked())
+
+    def on_mount(self) -> None:
+        """What it is about goes on meanwhile."""
+        self.set_interval(0.5, lambda: self.query_one(Static).update(self._asked()))
+
+    def _asked(self) -> Text:
+        return Text.assemble(self._question(), "\n\n", ("y", "bold"), " yes    ", ("n", "bold"), " no")
 
     def action_answer(self, answer: bool) -> None:
         """It was answered."""
         self.dismiss(answer)
+
+
+class Ended(ModalScreen[None]):
+    """One call that has ended, in full."""
+
+    DEFAULT_CSS = """
+    Ended { align: center middle; }
+    Ended Static { width: auto; max-width: 100%; height: auto; max-height: 100%; padding: 1 2; background: $surface; }
+    Ended Static { border: round $primary; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q", "app.pop_screen", "back")]
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self._call = call
+
+    def compose(self) -> ComposeResult:
+        """What it is made of."""
+        text = Static(call_facts(self._call))
+        text.border_title = "call"
+        text.border_subtitle = "Esc closes this"
+        yield text
 
 
 class Inspect(Screen[None]):
@@ -116,7 +140,7 @@ class Inspect(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """What it is made of."""
-        yield Detail("inspected")
+        yield Detail("inspected", reached=True)
         yield Footer()
 
     def on_mount(self) -> None:
@@ -129,7 +153,7 @@ class Inspect(Screen[None]):
         self._read()
 
     def _read(self) -> None:
-        self.run_worker(self.query_one(Detail).read(), group="tail", exclusive=True)
+        self.query_one(Detail).read()
 
 
 class LogScreen(Screen[None]):
@@ -152,7 +176,7 @@ class LogScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """What it is made of."""
         log = RichLog(id="log", wrap=True, max_lines=_MOST_LINES, min_width=20)
-        log.border_title = str(self._follower.path)
+        log.border_title = plain(str(self._follower.path))  # which, as a string, would be taken for markup
         with Vertical():
             yield log
         yield Footer()
@@ -175,12 +199,12 @@ class LogScreen(Screen[None]):
         log = self.query_one(RichLog)
         try:
             lines = self._follower.lines()
-            self._problem = ""
-        except OSError as problem:
-            if str(problem) != self._problem:
-                self._problem = str(problem)
-                log.write(plain(f"it can't be read: {problem.strerror or problem}", "red"))
-            return
+            problem = "" if self._follower.is_there else "there is no such file yet; it is waited for"
+        except OSError as error:
+            lines, problem = [], f"it can't be read: {error.strerror or error}"
+        if problem and problem != self._problem:
+            log.write(plain(problem, "yellow"))
+        self._problem = problem
         follows = log.is_vertical_scroll_end
         for line in lines:
             log.write(Text.from_ansi(self._reader(line)), scroll_end=follows)

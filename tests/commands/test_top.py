@@ -1,16 +1,23 @@
 """`mcp-manifold top --once`: what runs now, for scripts and for those without a terminal."""
 
 import json
+import os
+import pty
+import select
 import shutil
+import signal
+import subprocess
 import tempfile
-from collections.abc import Iterator
+import termios
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from proxy.control.place import find
 from tests.support import servers
-from tests.support.commands import Here, apart
+from tests.support.client import PATIENCE
+from tests.support.commands import PROXY, Here, apart
 from tests.support.manifold import Manifold, running, write_config
 
 
@@ -52,6 +59,7 @@ def test_a_table_has_a_row_for_each_server(here: Here, state: Path) -> None:
     assert words[1][:5] == ["raw-client", str(manifold.pid), "raw", "●", "ready"]
     assert words[2][:5] == ["raw-client", str(manifold.pid), "broken", "✖", "failed"]
     assert words[1][8] == "1"
+    assert done.lines[-1] == "✖ broken: the command '/no/such/program' was not found"
 
 
 def test_json_has_all_figures_for_scripts(here: Here, state: Path) -> None:
@@ -102,3 +110,61 @@ def test_without_a_terminal_it_says_what_to_do(state: Path) -> None:
     done = apart(["top", "--config", config])
     assert (done.code, done.out) == (1, b"")
     assert done.err.decode().startswith("`top` needs a terminal; `top --once` prints")
+
+
+class Terminal:
+    """The view at a terminal, with keys and a screen."""
+
+    def __init__(self, config: Path, **env: str) -> None:
+        self.ours, self.theirs = pty.openpty()
+        self.before = termios.tcgetattr(self.theirs)
+        self.shown = b""
+        self.child = subprocess.Popen(
+            [*PROXY, "top", "--config", str(config)],
+            stdin=self.theirs,
+            stdout=self.theirs,
+            stderr=self.theirs,
+            env={**os.environ, "TERM": "xterm-256color", **env},
+        )
+
+    def until(self, text: bytes) -> None:
+        while text not in self.shown:
+            ready, _, _ = select.select([self.ours], [], [], PATIENCE)
+            assert ready, f"it only shows {self.shown!r}"
+            self.shown += os.read(self.ours, 65536)
+
+    def close(self) -> None:
+        self.child.kill()
+        self.child.wait(PATIENCE)
+        os.close(self.ours)
+        os.close(self.theirs)
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda terminal: os.write(terminal.ours, b"\x03"),
+        lambda terminal: terminal.child.send_signal(signal.SIGTERM),
+        lambda terminal: terminal.child.send_signal(signal.SIGHUP),
+    ],
+    ids=["ctrl-C", "SIGTERM", "SIGHUP"],
+)
+def test_however_it_is_left_the_terminal_is_as_it_was(state: Path, leave: Callable[[Terminal], object]) -> None:
+    terminal = Terminal(write_config(state / "config", {}, stateDir=str(state)))
+    try:
+        terminal.until(b"No proxy is running")
+        leave(terminal)
+        terminal.until(b"\x1b[?1049l")
+        assert terminal.child.wait(PATIENCE) == 0
+        assert termios.tcgetattr(terminal.theirs)[:4] == terminal.before[:4]
+    finally:
+        terminal.close()
+
+
+def test_a_terminal_that_can_only_print_is_none(state: Path) -> None:
+    terminal = Terminal(write_config(state / "config", {}, stateDir=str(state)), TERM="dumb")
+    try:
+        terminal.until(b"`top` needs a terminal")
+        assert terminal.child.wait(PATIENCE) == 1
+    finally:
+        terminal.close()
