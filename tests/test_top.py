@@ -108,6 +108,19 @@ def config(state: Path, entries: dict[str, Any], **proxy: Any) -> Path:
 # What is shown
 
 
+async def test_a_configuration_that_can_not_be_used_stands_on_top_until_it_is_mended(state: Path) -> None:
+    file = config(state, {"raw": RAW})
+    good = file.read_text()
+    with running(file):
+        async with viewing(state, (120, 24)) as view:
+            await view.until(lambda: view.column("servers", 0) == ["raw"])
+            file.write_text(good.replace('"mcpServers"', '"mcpServer"'))
+            await view.until(lambda: "the configuration stays as it was" in view.text)
+            assert "unknown key" in view.text
+            file.write_text(good)
+            await view.until(lambda: "the configuration stays" not in view.text)
+
+
 async def test_without_proxies_it_says_how_to_start_one_and_shows_one_that_comes(state: Path) -> None:
     async with viewing(state) as view:
         await view.until(lambda: "No proxy is running." in view.text)

@@ -49,6 +49,8 @@ class News(msgspec.Struct):
     under_way: list[UnderWay] | None = None
     in_flight: int | None = None
     clients: int | None = None
+    problem: str | None = None
+    """Why the configuration file as it is now can't be used, in lines; "" where it can."""
     calls: list[Call] = []
     missed: int = 0
 

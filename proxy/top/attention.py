@@ -1,4 +1,7 @@
-"""What needs looking at, in a few lines: proxies that are silent, servers that are down, the last call that failed."""
+"""What needs looking at, in a few lines.
+
+Proxies that are silent, configurations that can't be used, servers that are down, the last call that failed.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ RECENT = 600.0
 def lines(processes: list[Seen], moment: float, most: int) -> list[Text]:
     """The worst first, at most so many; if there are more it is told how many, and the call has a line in any case."""
     found = [_silent(seen) for seen in processes if seen.problem or seen.hangs]
+    found += _misconfigured(processes)
     found += _down(processes)
     failed = _failed(processes, moment)
     room = most - len(failed)
@@ -29,6 +33,13 @@ def lines(processes: list[Seen], moment: float, most: int) -> list[Text]:
 def _silent(seen: Seen) -> Text:
     why = seen.problem or f"it does not answer, and said nothing for {figures.age(seen.silence)}"
     return Text.assemble(("! ", "bold yellow"), plain(seen.name, "bold"), f" (pid {seen.card.pid}): ", plain(why))
+
+
+def _misconfigured(processes: Iterable[Seen]) -> list[Text]:
+    """Files that were edited and can't be used, one line each, however many processes have them."""
+    problems = dict.fromkeys(seen.misconfigured.splitlines()[0] for seen in processes if seen.misconfigured)
+    told = "! the configuration stays as it was: "
+    return [Text.assemble((told, "bold yellow"), plain(problem)) for problem in problems]
 
 
 def _down(processes: Iterable[Seen]) -> list[Text]:

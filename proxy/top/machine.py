@@ -54,6 +54,8 @@ class Seen:
         self.under_way: list[UnderWay] = []
         self.in_flight = 0
         self.clients = 0
+        self.misconfigured = ""
+        """Why its configuration file as it is now can't be used, in lines."""
         self.calls: deque[Call] = deque(maxlen=MOST_CALLS)
         """Those that ended, the newest first."""
         self.failures: deque[Call] = deque(maxlen=MOST_FAILURES)
@@ -119,6 +121,8 @@ class Seen:
             self.in_flight = news.in_flight
         if news.clients is not None:
             self.clients = news.clients
+        if news.problem is not None:
+            self.misconfigured = news.problem
         self.calls.extendleft(news.calls)
         self.failures.extendleft(call for call in news.calls if call.outcome in FAILED)
 
