@@ -72,14 +72,15 @@ def scraping(folder: Path, scrape_configs: str) -> Iterator[Prometheus]:
 
 
 def _address(lines: "Queue[str]") -> str:
-    """Where it says that it listens, once it is ready."""
-    said, address = [], ""
+    """Where it says that it listens, once it has said that it is ready, too: before that or after it."""
+    said, address, is_ready = [], "", False
     with contextlib.suppress(Empty):
         while True:
             line = lines.get(timeout=PATIENCE)
             said.append(line)
             found = _LISTENS.search(line)
             address = found[1] if found is not None else address
-            if address and "ready to receive web requests" in line:
+            is_ready = is_ready or "ready to receive web requests" in line
+            if address and is_ready:
                 return address
     raise AssertionError("Prometheus did not come up:\n" + "".join(said))
