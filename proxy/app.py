@@ -269,18 +269,10 @@ def open_telemetry(hub: Hub, stack: AsyncExitStack, *, measure: bool = False) ->
     sink = open_sink(settings.log, hub.bus)
     stack.callback(sink.close)
     logs = build_logs(settings.log, sink=sink, redactor=hub.redactor, clock=time.monotonic)
-    stack.callback(logs.finish)
     stack.callback(install_bridge(logs, settings.log.level))
+    stack.callback(hub.bus.flush)  # what the others have to say of their end
     observers: list[Observer] = [logs]
-    if (opened := open_audit(settings.audit, hub.redactor, hub.bus, time.time)) is not None:
-        audit, close = opened
-        stack.callback(close)
-        observers.append(audit)
-    outlets = None
-    if settings.metrics.is_wanted or measure:
-        outlets = _open_outlets(hub, lambda: logs.left_out, "serve" if measure else "run")
-        stack.callback(outlets.close)
-        observers.append(outlets.metrics)
+    # Closed the other way round: who may wait for a collector comes last, since we may be killed meanwhile.
     if hub.is_traced:
         traces = Traces(
             settings.traces,
@@ -290,7 +282,17 @@ def open_telemetry(hub: Hub, stack: AsyncExitStack, *, measure: bool = False) ->
         )
         stack.callback(traces.close)
         observers.append(traces)
-    stack.callback(hub.bus.flush)  # the last one in is the first to be called: what happened while ending is told
+    outlets = None
+    if settings.metrics.is_wanted or measure:
+        outlets = _open_outlets(hub, lambda: logs.left_out, "serve" if measure else "run")
+        stack.callback(outlets.close)
+        observers.append(outlets.metrics)
+    if (opened := open_audit(settings.audit, hub.redactor, hub.bus, time.time)) is not None:
+        audit, close = opened
+        stack.callback(close)
+        observers.append(audit)
+    stack.callback(sink.flush)
+    stack.callback(hub.bus.flush)  # what happened while ending is told
     return Telemetry(observers, outlets)
 
 
@@ -306,6 +308,7 @@ def _open_outlets(hub: Hub, left_out: Callable[[], Mapping[str, int]], kind: str
         traffic=relay.traffic,
         in_flight=relay.in_flight,
         figures=relay.figures,
+        listed=hub.fleet.listed,
         sessions=relay.sessions,
         left_out=left_out,
         pids=lambda: [(one.key, one.pid) for one in hub.fleet.supervisors if one.pid is not None],

@@ -296,6 +296,11 @@ class Fleet:
         """How a server is configured now, if it is."""
         return next((one.server.entry for one in self.supervisors if one.key == key), None)
 
+    def listed(self) -> list[tuple[str, int]]:
+        """Of each server whose tools are known, how many clients see. From any thread."""
+        tools = [(one.key, one.inventory.listings.get("tools")) for one in self.supervisors]
+        return [(key, len(listing.routes)) for key, listing in tools if listing is not None]
+
     def reports(self) -> list[ServerReport]:
         """What is known of each server now, in the order of the configuration."""
         derived = self._pump.relay.catalogue.derived

@@ -5,7 +5,9 @@ import json
 import re
 import socket
 import sys
+import threading
 import urllib.request
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,15 @@ import pytest
 
 from proxy import app
 from proxy.config.load import load
+from proxy.events import CallFinished
 from proxy.fronts.local import LocalClient
+from proxy.telemetry import traces
+from proxy.tracecontext import SAMPLED, Trace
 from tests.support import servers
 from tests.support.client import PATIENCE
 from tests.support.commands import python, sample
 from tests.support.manifold import Manifold, running, tools_until, write_config
+from tests.support.otlp import collecting
 from tests.support.processes import eventually, marked, new_mark
 
 
@@ -129,6 +135,20 @@ def test_metrics_tell_what_happened(tmp_path: Path) -> None:
     assert any(line.startswith('mcp_manifold_bytes_total{direction="') for line in lines)
 
 
+def test_metrics_tell_of_servers_that_sleep_all_session(tmp_path: Path) -> None:
+    config = write_config(tmp_path, {"clock": sample("clock")}, metrics={"textfile": str(tmp_path)})
+    with running(config) as first:
+        tools_until(first, {"clock__now"})
+    with running(config) as hub:
+        tools_until(hub, {"clock__now"})
+        eventually(lambda: any(tmp_path.glob("*.prom")), "figures are written")
+        [file] = tmp_path.glob("*.prom")
+        lines = re.sub(r'(?:kind|pid|session)="[^"]*",?', "", file.read_text()).replace(",}", "}").splitlines()
+    assert 'mcp_manifold_server_state{server="clock",state="idle"} 1.0' in lines
+    assert 'mcp_manifold_server_starts_total{outcome="ok",server="clock"} 0.0' in lines
+    assert 'mcp_manifold_catalogue_tools{server="clock"} 3.0' in lines
+
+
 def test_a_log_that_cannot_be_written_is_no_reason_to_end(tmp_path: Path) -> None:
     config = write_config(tmp_path, {"clock": sample("clock")}, log={"file": str(tmp_path)})
     with running(config) as hub:
@@ -151,6 +171,48 @@ def test_a_session_whose_name_is_no_text_is_told_of_as_any_other(tmp_path: Path)
     [row] = (tmp_path / "audit").read_text().splitlines()
     assert json.loads(row)["session"] == "? abc"
     assert manifold.own_troubles() == []
+
+
+async def closed(tmp_path: Path, **proxy: Any) -> None:
+    """What becomes of a call where the end comes before the loop's next turn."""
+    async with AsyncExitStack() as stack:
+        hub = app.Hub(load(write_config(tmp_path, {}, **proxy), {}), {}, traced=True)
+        hub.bus.open(*app.open_telemetry(hub, stack).observers)
+        trace = Trace("1" * 32, "", "2" * 16, "3" * 16, SAMPLED, "", 1.0, "git__status", 0.0, 1, 1)
+        hub.bus(CallFinished("editor", "s1", "1", "git", "status", "ok", 0.5, 1, 2, trace=trace))
+
+
+async def test_all_is_written_and_removed_before_anybody_waits_for_a_collector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traces, "AT_EXIT", PATIENCE)
+    files, left = [tmp_path / "audit", tmp_path / "log"], tmp_path / "state/prometheus"
+    seen: list[Any] = []
+
+    with collecting() as spans:
+        spans.hold = threading.Event()
+
+        def look() -> None:
+            spans.until(lambda: spans.held)
+            seen.extend(["git" in file.read_text() for file in files] + [list(left.iterdir())])
+            spans.hold.set()
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        await closed(
+            tmp_path,
+            traces={"endpoint": spans.endpoint},
+            audit={"file": str(files[0])},
+            log={"file": str(files[1])},
+            metrics={"enabled": True, "port": 0, "discovery": True},
+        )
+        looking.join()
+    assert seen == [True, True, []]
+
+
+async def test_what_goes_wrong_at_the_end_is_in_the_log(tmp_path: Path) -> None:
+    await closed(tmp_path, audit={"file": "/dev/full"}, log={"file": str(tmp_path / "log")})
+    assert "rows are missing in the audit /dev/full" in (tmp_path / "log").read_text()
 
 
 def test_a_port_in_use_is_a_warning(tmp_path: Path) -> None:

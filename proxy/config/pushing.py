@@ -18,7 +18,6 @@ from .problems import Problem, json_path
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .models import TracesSettings
     from .parse import Location
 
 PATH = "/v1/traces"

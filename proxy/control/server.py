@@ -172,11 +172,15 @@ async def _accepted(listener: socket.socket) -> SocketStream:
         await anyio.wait_readable(listener)
         try:
             connection, _ = listener.accept()
-            return await UNIXSocketStream.from_socket(connection)
         except BlockingIOError:
-            pass  # it has gone again
+            continue  # it has gone again
         except OSError:
             await anyio.sleep(_AGAIN)  # no descriptors are left, most likely: calls need them more
+            continue
+        try:
+            return await UNIXSocketStream.from_socket(connection)
+        except ValueError:  # not everywhere is a peer that has gone known any more
+            connection.close()
 
 
 class _Connection:

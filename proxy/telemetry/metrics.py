@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from .. import __version__
 from ..events import (
     CallFinished,
-    CatalogueChanged,
     Event,
     ListingRecalled,
     ListingRefreshed,
@@ -90,7 +89,6 @@ class Metrics:
             ServerOutput: self._output,
             ServerStateChanged: self._move,
             ServerStartFinished: self._start,
-            CatalogueChanged: self._list,
             ListingRecalled: self._recall,
             ListingRefreshed: self._refresh,
             ServerRemoved: self._forget,
@@ -123,11 +121,8 @@ class Metrics:
     def _move(self, event: ServerStateChanged) -> None:
         self._of(event.server).moved(event)
 
-    def _list(self, event: CatalogueChanged) -> None:
-        if event.kind == "tools":
-            self._listed.labels(self._label(event.server)).set(event.entries)
-
     def _recall(self, event: ListingRecalled) -> None:
+        self._of(event.server)  # it may sleep for the whole session, and is to be seen all the same
         self._lookups.labels(self._label(event.server), event.outcome).inc()
 
     def _refresh(self, event: ListingRefreshed) -> None:
@@ -194,7 +189,6 @@ class Metrics:
         self._restarts = self._counter(
             "server_restarts", "Starts of a server that had ended, by why it had.", "server", "reason"
         )
-        self._listed = self._gauge("catalogue_tools", "Tools of a server that clients see.", "server")
         self._printed = self._counter("server_stderr_lines", "Lines that a server printed on stderr.", "server")
         self._misparsed = self._counter("parse_errors", "What a server sent that is no message.", "server")
         self._lookups = self._counter(
@@ -215,6 +209,7 @@ class _Server:
         self.misparsed: _Inc = of._misparsed.labels(label).inc
         self._up = of._up.labels(label)
         self._states = {state: of._state.labels(label, state) for state in STATES}
+        self._states["idle"].set(1)  # as every one begins
         self._restarts = {cause: of._restarts.labels(label, cause) for cause in CAUSES}
         self._ended = ""
         for outcome in ("ok", "failed"):

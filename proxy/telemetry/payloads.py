@@ -23,7 +23,8 @@ _NOTHING: Final = Noted()
 
 def inspector(settings: ProxySettings, redactor: Redactor) -> Inspector | None:
     """Who looks at the payload of calls, as the configuration has it; None where nobody wants to know anything."""
-    told = settings.log.payloads if settings.log.level in ("debug", "info") else False
+    has_calls = {settings.log.level, *settings.log.levels.values()} & {"debug", "info"}
+    told = settings.log.payloads if has_calls else False
     noters: list[Inspector] = []
     if settings.audit.file is not None:
         noters.append(Digests())

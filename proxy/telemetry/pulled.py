@@ -34,12 +34,14 @@ class Sources:
     """Who is asked, in any thread: one that raises RuntimeError, since it changed meanwhile, is asked again.
 
     `traffic` yields (server, bytes received, bytes sent), counted over all restarts; `in_flight` (server, calls);
-    `sessions` their number by front; `left_out` the lines of each server that were not logged; `pids` (server, pid).
+    `listed` (server, tools that clients see of it), for each whose list is known; `sessions` their number by front;
+    `left_out` the lines of each server that were not logged; `pids` (server, pid).
     """
 
     traffic: Callable[[], Iterable[tuple[str, int, int]]] = _nothing
     in_flight: Callable[[], Iterable[tuple[str, int]]] = _nothing
     figures: Callable[[], Iterable[Figures]] = _nothing
+    listed: Callable[[], Iterable[tuple[str, int]]] = _nothing
     sessions: Callable[[], Mapping[str, int]] = _nobody
     left_out: Callable[[], Mapping[str, int]] = _nobody
     pids: Callable[[], Iterable[tuple[str, int]]] = _nothing
@@ -63,6 +65,10 @@ class Pulled(Collector):
         yield from self._of_queues()
         yield self._of_sessions()
         yield self._of_servers()
+        listed = _gauge("catalogue_tools", "Tools of a server that clients see.", "server")
+        for server, tools in self._snapshot(self._sources.listed):
+            listed.add_metric([self._label(server)], tools)
+        yield listed
         dropped = _counter("server_stderr_lines_dropped", "Lines that were printed too fast to be logged.", "server")
         for server, lines in self._snapshot(lambda: self._sources.left_out().items()):
             dropped.add_metric([self._label(server)], lines)

@@ -63,8 +63,12 @@ class Encoder:
         patterns: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
         for item in items:
             # All but the texts that differ from one to the next.
-            key = item.near, item.far, item.method, item.server, item.outcome, item.target, item.client, item.trace.name
-            pattern = patterns.get(key) if item.trace.code is None else None
+            trace = item.trace
+            key = (
+                *(item.near, item.far, item.method, item.server, item.outcome, item.target, item.client, item.reason),
+                *(trace.name, trace.flags, not trace.parent),
+            )
+            pattern = patterns.get(key) if trace.code is None else None
             if pattern is None:
                 # As bytes, which are merged in a third of the time that it takes to copy a span.
                 pattern = self._served(item).SerializeToString(), self._asked(item).SerializeToString()

@@ -156,8 +156,9 @@ class _Sender(threading.Thread):
         over = False
         while not over:
             self._some.wait()
-            over = self._closing.wait(GATHERED)
+            self._closing.wait(GATHERED)
             self._some.clear()
+            over = self._closing.is_set()  # looked at last: who closes sets it first, and only then wakes us
             while self._waiting and not (over and self._away):
                 self._pass_on(encode, collector)
 

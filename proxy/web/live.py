@@ -17,6 +17,7 @@ from .problems import READING, Problem, only_read
 
 _TOO_SLOW: Final = 1008
 _LONGEST_WORD: Final = 1000
+_LONGEST_NUMBER: Final = 9
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
@@ -53,9 +54,10 @@ class Live:
         """`GET /calls?limit=`: the last calls, the newest first, and those under way."""
         only_read(request)
         given = parse_qs(request.query.decode("latin-1")).get("limit", ["100"])[-1]
-        if not given.isdecimal() or not 1 <= int(given[:9]) <= MOST_CALLS:
+        limit = int(given) if given.isdecimal() and len(given) <= _LONGEST_NUMBER else 0
+        if not 1 <= limit <= MOST_CALLS:
             raise Problem(400, f"limit is a number from 1 to {MOST_CALLS}")
-        body = {"calls": self._overview.status.calls(int(given)), **self._overview.under_way()}
+        body = {"calls": self._overview.status.calls(limit), **self._overview.under_way()}
         await reply.json(200, msgspec.json.encode(body), _NO_STORE)
 
     # WebSocket

@@ -10,6 +10,7 @@ LONG = [
     "tests/conformance/test_server_mode.py",
     "tests/chaos/test_leaks.py",
     "tests/web/test_page.py",
+    "tests/test_top.py",
     "tests/chaos/test_endings.py",
     "tests/chaos/test_habits.py",
     "tests/relay/test_ownership.py",

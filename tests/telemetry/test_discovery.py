@@ -71,5 +71,5 @@ def test_a_real_prometheus_follows_proxies_that_come_and_go(tmp_path: Path) -> N
         prometheus.until("up == 0", lambda found: gone <= {labels["pid"] for labels, _ in found})
         stack.enter_context(running(config))  # the next one that starts finds that it is gone
         prometheus.until("up", lambda found: len(found) == 4 and all(value for _, value in found))
-        assert prometheus.query("count(mcp_manifold_build_info)")[0][1] == 4
+        prometheus.until("count(mcp_manifold_build_info)", lambda found: found == [({}, 4.0)])
     assert list(files.iterdir()) == []

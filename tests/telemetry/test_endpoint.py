@@ -159,7 +159,8 @@ def test_a_request_that_does_not_end_is_waited_for_only_so_long(monkeypatch: pyt
         socket.create_connection(("127.0.0.1", server.port or 0), timeout=5) as slow,
     ):
         slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: local")
-        assert slow.recv(1) == b""
+        with contextlib.suppress(ConnectionResetError):  # what it said may not even have been read
+            assert slow.recv(1) == b""
 
 
 def status(server: MetricsServer, host: str) -> int:

@@ -16,7 +16,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy import __version__
 from proxy.events import (
     CallFinished,
-    CatalogueChanged,
     ClientGone,
     ListingRecalled,
     ListingRefreshed,
@@ -102,15 +101,22 @@ def test_a_server_is_up_only_while_it_is_ready() -> None:
     assert seen == [0, 1, 0, 0]
 
 
-def test_starts_and_listed_tools_are_known() -> None:
+def test_a_server_that_sleeps_is_there_with_all_its_series_from_when_it_is_recalled() -> None:
+    metrics = Metrics()
+    metrics(ListingRecalled("git", "hit", 1.0))
+    assert value(metrics, "server_state", server="git", state="idle") == 1
+    assert value(metrics, "server_up", server="git") == 0
+    assert value(metrics, "server_starts_total", server="git", outcome="ok") == 0
+    metrics(ServerStateChanged("git", "idle", "starting"))
+    assert value(metrics, "server_state", server="git", state="idle") == 0
+
+
+def test_starts_are_known() -> None:
     metrics = Metrics()
     metrics(ServerStartFinished("git", "failed", 1.0))
     metrics(ServerStartFinished("git", "ok", 1.0))
-    metrics(CatalogueChanged("git", 12, 12, 0))
-    metrics(CatalogueChanged("git", 11, 0, 1))
     assert value(metrics, "server_starts_total", server="git", outcome="failed") == 1
     assert value(metrics, "server_starts_total", server="git", outcome="ok") == 1
-    assert value(metrics, "catalogue_tools", server="git") == 11
 
 
 def test_bytes_and_calls_in_flight_are_asked_for_at_each_scrape() -> None:
@@ -148,6 +154,7 @@ SOURCES = Sources(
     in_flight=lambda: [("git", 1)],
     figures=lambda: [Figures("git", 2, 256, 3, True)],
     sessions=lambda: {"http": 2},
+    listed=lambda: [("git", 1)],
     left_out=lambda: {"git": 5},
     pids=lambda: [("git", os.getpid())],
 )
@@ -159,7 +166,6 @@ EVERYTHING = (
     NotificationsDropped("s", "notifications/message", 1),
     ServerStateChanged("git", "starting", "ready"),
     ServerStartFinished("git", "ok", 1.0, "2025-11-25", "Git", "1.2.3"),
-    CatalogueChanged("git", 1, 1, 0),
     ListingRecalled("git", "hit", 1.0),
     ListingRefreshed("git", "ok"),
     ServerOutput("git", "stderr", "text"),
@@ -331,7 +337,6 @@ def test_a_server_that_is_configured_no_more_leaves_no_series() -> None:
     for server in ("git", "time", "gitlab"):
         metrics(ServerStateChanged(server, "idle", "starting"))
         metrics(ServerStartFinished(server, "ok", 1.0, "2025-11-25", "name", "1"))
-        metrics(CatalogueChanged(server, 3, 3, 0))
         metrics(msgspec.structs.replace(CALL, server=server, waited=1.0))
         metrics(RequestFinished("c", "s", "1", server, "p", "ok", 1.0, 1, 1, method="prompts/get"))
         metrics(ServerOutput(server, "stderr", "hello"))

@@ -15,9 +15,11 @@ RESULT = b'{"content":[{"type":"text","text":"it is /tmp/x"}]}'
 HASH = sha256(ARGUMENTS).hexdigest()
 
 
-def noted(payloads: Payloads = False, *, audit: bool = False, level: LogLevel = "info") -> Noted | None:
-    """What this configuration notes of a call."""
-    log = LogSettings(level=level, payloads=payloads)
+def noted(
+    payloads: Payloads = False, *, audit: bool = False, level: LogLevel = "info", **levels: LogLevel
+) -> Noted | None:
+    """What this configuration notes of a call; `levels` are those of servers."""
+    log = LogSettings(level=level, payloads=payloads, levels=levels)
     settings = ProxySettings(log=log, audit=AuditSettings(file=Path("a") if audit else None))
     found = inspector(settings, Redactor(["/tmp/x"]))  # noqa: S108 (a text)
     return found.answer(found.arguments(ARGUMENTS), RESULT) if found is not None else None
@@ -42,6 +44,7 @@ def test_redacted_payloads_are_texts_without_secrets() -> None:
 
 def test_a_log_that_has_no_calls_needs_nothing_of_them() -> None:
     assert noted("redacted", level="warning") is None
+    assert noted("names", level="warning", git="info") == noted("names"), "it has those of one server"
 
 
 def test_log_and_audit_get_each_its_own() -> None:

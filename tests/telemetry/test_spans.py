@@ -189,6 +189,13 @@ def test_many_calls_keep_their_own_ids_and_texts() -> None:
     assert [span.status.message for span in made[98::2]] == ["because -1", "because -2"]
 
 
+def test_calls_that_are_else_alike_keep_their_own_parents_flags_and_reasons() -> None:
+    cancelled = [call("cancelled", reason=reason) for reason in ("too slow", "no need")]
+    made = spans(call(), call(parent=""), call(flags=3), *cancelled)
+    assert [span.flags for span in made[:6:2]] == [0x301, 0x101, 0x303]
+    assert [span.status.message for span in made[7::2]] == ["too slow", "no need"]
+
+
 def test_no_secret_and_nothing_that_hides_is_in_any_text() -> None:
     secret = "correct-horse-battery"
     event = RequestFinished(

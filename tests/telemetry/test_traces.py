@@ -50,6 +50,12 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine has to do besides, what is sent at the end is there when it is over."""
+    monkeypatch.setattr(traces_module, "AT_EXIT", PATIENCE)
+
+
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is gathered for a moment, and one request makes a message."""
@@ -95,7 +101,10 @@ def test_what_waits_is_sent_at_the_end() -> None:
         assert len({span.span_id for span in spans.wait_for(2000)}) == 2000
 
 
-def test_an_end_does_not_wait_for_a_collector_that_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_end_does_not_wait_for_a_collector_that_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(traces_module, "AT_EXIT", 0.01)
     hung = threading.Event()
     with collecting() as spans:
         spans.hold = hung

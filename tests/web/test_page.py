@@ -564,10 +564,13 @@ def test_long_lists_of_tools_show_what_is_chosen_and_hide_nothing_without_saying
         "() => { const link = document.querySelector('.tool-list [aria-current]'); return link &&"
         " link.closest('.tool-list').getBoundingClientRect().bottom - link.getBoundingClientRect().bottom >= 24 }"
     )
-    page.locator(".tool-list").evaluate("list => list.scrollTo(0, list.scrollHeight)")
-    chosen.focus()
-    heading = page.locator(".group-name", has_text="odd")
-    assert chosen.bounding_box()["y"] >= heading.bounding_box()["y"] + heading.bounding_box()["height"]  # type: ignore[index]
+    page.wait_for_function(
+        "() => { const link = document.querySelector('.tool-list [aria-current]'), list = link?.closest('.tool-list');"
+        " const headings = [...list?.querySelectorAll('.group-name') ?? []];"
+        " const heading = headings.find((each) => each.textContent.includes('odd'));"
+        " list?.scrollTo(0, list.scrollHeight); link?.focus();"
+        " return heading && link.getBoundingClientRect().top >= heading.getBoundingClientRect().bottom }"
+    )
     page.goto(page.url.partition("#")[0] + "#/servers/odd")
     chips = page.locator(".chip")
     expect(chips).to_have_count(40)
