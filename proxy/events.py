@@ -229,6 +229,7 @@ class Bus:
         self._is_open = False
         self._early: list[tuple[float, Event]] = []
         self._waiting: list[Event] = []
+        self._failing: list[Observer] = []
 
     def __call__(self, event: Event) -> None:
         if not self._is_open:
@@ -258,5 +259,8 @@ class Bus:
             try:
                 observer(event, at)
             except Exception:
-                # No log here: the log may be what fails. Python's own hook shows it on stderr.
-                sys.excepthook(*sys.exc_info())
+                # No log here: the log may be what fails. Python's own hook shows it on stderr, which nobody may read:
+                # once, as what fails for one event mostly does for each.
+                if observer not in self._failing:
+                    self._failing.append(observer)
+                    sys.excepthook(*sys.exc_info())

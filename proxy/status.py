@@ -144,6 +144,7 @@ class Status:
         self._began = clock()
         self.last = 0
         """The number of the last call."""
+        self._lines = 0
 
     def __call__(self, event: Event, at: float | None = None) -> None:
         """Take one event."""
@@ -154,7 +155,8 @@ class Status:
             if event.server:
                 self._of(event.server).finished(event, when)
         elif isinstance(event, ServerOutput):
-            self._of(event.server).printed(event, when)
+            self._lines += 1
+            self._of(event.server).printed(Line(self._lines, when, event.stream, event.text))
         elif isinstance(event, ServerStateChanged):
             self._of(event.server).moved(event, when)
         elif isinstance(event, ServerStartFinished):
@@ -245,7 +247,6 @@ class _Server:
         self.starts = 0
         self.tail: deque[Line] = deque(maxlen=MOST_LINES)
         self.steps: deque[Step] = deque(maxlen=MOST_STEPS)
-        self._lines = 0
         self._size = 0
         self._calls = 0
         self._failures = 0
@@ -271,12 +272,11 @@ class _Server:
             self._failures += 1
             self._failed.add(at)
 
-    def printed(self, event: ServerOutput, at: float) -> None:
-        self._lines += 1
+    def printed(self, line: Line) -> None:
         if len(self.tail) == MOST_LINES:
             self._size -= len(self.tail.popleft().text)
-        self.tail.append(Line(self._lines, at, event.stream, event.text))
-        self._size += len(event.text)
+        self.tail.append(line)
+        self._size += len(line.text)
         while self._size > MOST_TAIL and len(self.tail) > 1:
             self._size -= len(self.tail.popleft().text)
 

@@ -1,6 +1,7 @@
 """What every test shares: one event loop kind, property tests that repeat, and no silent skips where it counts."""
 
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
@@ -15,6 +16,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("repeatable")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # What a shell runs in the background ignores Ctrl-C, and so would the programs that are tested with one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

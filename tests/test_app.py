@@ -188,14 +188,13 @@ async def test_all_is_written_and_removed_before_anybody_waits_for_a_collector(
     monkeypatch.setattr(traces, "AT_EXIT", PATIENCE)
     files, left = [tmp_path / "audit", tmp_path / "log"], tmp_path / "state/prometheus"
     seen: list[Any] = []
-
     with collecting() as spans:
-        spans.hold = threading.Event()
+        hold = spans.hold = threading.Event()
 
         def look() -> None:
             spans.until(lambda: spans.held)
             seen.extend(["git" in file.read_text() for file in files] + [list(left.iterdir())])
-            spans.hold.set()
+            hold.set()
 
         looking = threading.Thread(target=look)
         looking.start()

@@ -195,8 +195,7 @@ def test_without_control_there_is_no_socket(state: Path) -> None:
     log = state / "log"
     config = write_config(state / "one", {}, stateDir=str(state), log={"file": str(log)}, control=False)
     with running(config) as manifold:
-        while not log.exists():  # what comes later has begun
-            manifold.request("ping")
+        eventually(log.exists, "what comes later has not begun")
         manifold.request("ping")
     assert not directory(state).exists()
 
@@ -208,8 +207,7 @@ def test_where_there_can_be_no_socket_the_log_says_so_and_the_proxy_works(state:
         state / "one", {"raw": servers.script("raw_echo.py")}, stateDir=str(state), log={"file": str(log)}
     )
     with running(config) as manifold:
-        while "`top` will not show this process" not in (log.read_text() if log.exists() else ""):
-            manifold.request("ping")
+        eventually(lambda: log.exists() and "`top` will not show this process" in log.read_text(), "it says nothing")
         assert manifold.call("raw__verbatim").result["content"] == []
 
 
@@ -313,6 +311,16 @@ async def test_a_state_directory_with_a_long_path_has_its_sockets_elsewhere(
         assert path.parent.stat().st_mode & 0o777 == 0o700
         await it.still_works()
     assert not path.exists()
+
+
+async def test_a_socket_that_somebody_removed_is_there_again(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "LOOK", 0.01)
+    async with listening(state) as it:
+        shutil.rmtree(directory(state))
+        while not (found := find(state)):  # noqa: ASYNC110 (a directory has no event)
+            await anyio.sleep(0.001)
+        it.card = found[0]
+        await it.still_works()
 
 
 async def test_where_every_path_is_too_long_it_says_so_in_one_line(

@@ -204,5 +204,10 @@ def test_what_is_not_shown_is_let_pass(status: Status) -> None:
 def test_servers_that_are_configured_no_more_are_forgotten(status: Status) -> None:
     for server in ("one", "two"):
         status(ServerOutput(server, "stderr", "hello"))
+    [before] = status.output("one")
+    status(ServerRemoved("one"))
+    assert status.output("one", after=0) == []
+    status(ServerOutput("one", "stderr", "back again"))
+    assert [line.text for line in status.output("one", after=before.number)] == ["back again"]
     status(ServerRemoved("one"))
     assert (status.output("one"), len(status.output("two"))) == ([], 1)

@@ -76,6 +76,13 @@ class Place:
         self.card = card
         self._file = file
 
+    def is_there(self) -> bool:
+        """Whether others still find it."""
+        try:
+            return self._file.exists() and Path(self.card.socket).exists()
+        except OSError:
+            return True  # nobody can tell
+
     def close(self) -> None:
         """Leave nothing behind."""
         self.listener.close()

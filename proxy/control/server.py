@@ -25,7 +25,7 @@ from ..overview import EVERY, PATIENCE, Changes, Overview
 from ..status import Client
 from ..texts import printable
 from . import peer
-from .place import PROTOCOL, Card, find, take
+from .place import PROTOCOL, Card, Place, find, take
 
 MOST_CONNECTIONS: Final = 16
 """Who comes while so many are there is told so."""
@@ -44,6 +44,9 @@ SILENCE: Final = 60.0
 
 BEAT: Final = 2.0
 """Seconds after which a watcher is told that there is nothing new: the proxy is alive."""
+
+LOOK: Final = 15.0
+"""Seconds between two looks at whether the socket is there: somebody may empty the state directory."""
 
 _MOST_CLIENTS: Final = 20
 _AGAIN: Final = 1.0
@@ -106,16 +109,22 @@ class Control:
         if not peer.SUPPORTED:
             self._emit(Notice("debug", "this system has no control socket, so `top` will not show this process"))
             return
-        try:
-            place = take(state, self._card, MOST_CONNECTIONS)
-        except OSError as problem:
-            why = f"{problem.strerror or problem}: {problem.filename or state}"
-            self._emit(Notice("info", f"`top` will not show this process, which can't listen: {why}"))
-            return
+        while True:
+            try:
+                place = take(state, self._card, MOST_CONNECTIONS)
+            except OSError as problem:
+                why = f"{problem.strerror or problem}: {problem.filename or state}"
+                self._emit(Notice("info", f"`top` will not show this process, which can't listen: {why}"))
+                return
+            await self._listen(place, state)
+
+    async def _listen(self, place: Place, state: Path) -> None:
+        """Serve whoever comes, until somebody has removed the socket."""
         try:
             async with anyio.create_task_group() as tasks:
                 # Where nobody ever looks, what killed processes left would become more and more.
                 tasks.start_soon(aside, partial(find, state), "control")
+                tasks.start_soon(_until_removed, place, tasks.cancel_scope)
                 while True:
                     stream = await _accepted(place.listener)
                     if not self._may(stream) or self._connections >= 2 * MOST_CONNECTIONS:
@@ -164,6 +173,14 @@ class Control:
             clients=self._overview.status.who(_MOST_CLIENTS),
         )
         return {"protocol": PROTOCOL, "process": process}
+
+
+async def _until_removed(place: Place, scope: anyio.CancelScope) -> None:
+    while True:
+        await anyio.sleep(LOOK)
+        if not await aside(place.is_there, "control"):
+            break
+    scope.cancel()
 
 
 async def _accepted(listener: socket.socket) -> SocketStream:

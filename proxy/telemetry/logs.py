@@ -25,6 +25,7 @@ from ..events import (
     ClientGone,
     Event,
     ListingRecalled,
+    ListingRefreshed,
     Notice,
     NotificationsDropped,
     QuestionFinished,
@@ -88,6 +89,7 @@ _NAMES: Final[Mapping[type[Event], str]] = {
     ServerStartFinished: "server_start",
     CatalogueChanged: "catalogue",
     ListingRecalled: "recalled",
+    ListingRefreshed: "refreshed",
     ServerOutput: "server_output",
     ServerRemoved: "server_removed",
     Notice: "notice",
@@ -120,6 +122,8 @@ class LogObserver:
         """Log one event. `at` is when it happened, in Unix seconds, where that was not just now."""
         if at is None:
             at = time.time()
+        if type(event) is ServerRemoved:
+            self._forget(event.server, at)
         if type(event) is CallFinished:
             if self._levels.of(event.server) <= _INFO:
                 self._call(event, at)
@@ -127,15 +131,14 @@ class LogObserver:
             type(event) is not ServerOutput or self._allows(event.server, at)
         ):
             self._write(event, level, at)
-        if type(event) is ServerRemoved:
-            self._forget(event.server)
         if self._owing:
             self._settle(at)
 
-    def _forget(self, server: str) -> None:
+    def _forget(self, server: str, at: float) -> None:
+        if server in self._owing:
+            self._tell(server, self._buckets[server], at)
         for table in (self._buckets, self.left_out, self._reasons):
             table.pop(server, None)
-        self._owing.discard(server)
 
     def log(self, level: LogLevel, event: str, **fields: str | float | None) -> None:
         """A line that is no event of the proxy, such as a library's own log. From any thread."""
@@ -169,8 +172,9 @@ class LogObserver:
                 fields["waited_ms"] = milliseconds(fields.pop("waited"))
         if "seconds" in fields:
             fields["ms"] = milliseconds(fields.pop("seconds"))
-        if fields.get("delay") is not None:
-            fields["delay"] = round(fields["delay"], 3)
+        for name in ("delay", "age"):
+            if fields.get(name) is not None:
+                fields[name] = round(fields[name], 3)
         fields.pop("level", None)
         name = _NAMES.get(type(event)) or _snake_case(type(event).__name__)
         getattr(self._logger, level)(name, time=at, **_told(fields))

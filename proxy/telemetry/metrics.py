@@ -98,14 +98,14 @@ class Metrics:
         """Count one event; `at` is taken and ignored, since series carry no time of their own."""
         if type(event) is CallFinished:
             self._tallies.count(event)
-            if event.waited is not None:
+            if event.waited is not None and event.server:
                 self._of(event.server).waited(event.waited)
         elif (take := self._others.get(type(event))) is not None:
             take(event)
 
     def _request(self, event: RequestFinished) -> None:
         self._requests.labels(self._label(event.server), _method(event.method), event.outcome).inc()
-        if event.waited is not None:
+        if event.waited is not None and event.server:
             self._of(event.server).waited(event.waited)
 
     def _question(self, event: QuestionFinished) -> None:

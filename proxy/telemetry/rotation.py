@@ -69,9 +69,9 @@ class LogFile:
         """Open what has the name now; if that fails, the old one stays."""
         with contextlib.suppress(OSError):
             fresh = _open(self.path)
-            os.close(self.fd)
-            self.fd = fresh
+            old, self.fd = self.fd, fresh
             self._meet()
+            os.close(old)  # the last step: it may fail, and has closed it all the same
 
     def close(self) -> None:
         """Close it; once."""

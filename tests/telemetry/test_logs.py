@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ from proxy.events import (
     QuestionFinished,
     RequestFinished,
     ServerOutput,
+    ServerRemoved,
     ServerStartFinished,
     ServerStateChanged,
 )
@@ -285,6 +287,40 @@ def test_each_event_says_what_it_knows(event: Event, level: str, told: dict[str,
     assert line == {"time": "2026-01-02T03:04:05.678Z", "level": level, **told}
 
 
+# Those that are no events of the proxy.
+OF_ITS_OWN = {
+    "server_output_left_out": {"server", "lines"},
+    "log": {"logger", "text", "traceback"},
+    "log_lines_dropped": {"lines"},
+    "log_not_rotated": {"reason"},
+}
+
+
+def filled(kind: type[Event]) -> Event:
+    """An event of this kind that has a value wherever it can."""
+    known = {"outcome": "error", "seconds": 1.0, "waited": 1.0, "delay": 1.0, "age": 1.0, "level": "error"} | {
+        "trace": Trace("a" * 32, "", "b" * 16, "c" * 16, 1, "", 1.0),
+        "noted": Noted(sizes={"a": 1}, arguments="{}", result="{}"),
+    }
+    return kind(**{name: known.get(name, "x") for name in kind.__struct_fields__})
+
+
+def test_the_documentation_names_each_event_with_all_its_members(tmp_path: Path) -> None:
+    log = Log(tmp_path, level="debug")
+    kinds = {*Event.__subclasses__(), *RequestFinished.__subclasses__()}
+    told = OF_ITS_OWN | {line.pop("event"): set(line) for kind in kinds for line in log(filled(kind))}
+    text = (Path(__file__).parents[2] / "docs" / "logs.md").read_text()
+    table = text.partition("| `event` |")[2].partition("\n\n")[0]
+    rows = [[set(re.findall(r"`(\w+)`", cell)) for cell in row.split(" | ")] for row in table.splitlines()[2:]]
+    documented = dict[str, set[str]]()
+    for names, _, members in rows:
+        same = documented["call"] - {"argument_bytes", "arguments", "result"} if "request" in names else set[str]()
+        for name in names:
+            documented[name] = members - {"yes", "no", "maybe"} | same
+        assert documented[min(names)] == set[str]().union(*(told[name] for name in names)) - {"time", "level"}, names
+    assert documented.keys() == told.keys()
+
+
 def test_a_server_that_stays_away_for_the_same_reason_is_told_of_once_and_again_when_it_was_back(
     tmp_path: Path,
 ) -> None:
@@ -404,6 +440,13 @@ def test_a_flood_is_told_of_when_the_log_closes(tmp_path: Path) -> None:
     log(*(output(number) for number in range(150)))
     log.sink.close()
     assert (log.lines()[-1]["event"], log.lines()[-1]["lines"]) == ("server_output_left_out", 50)
+
+
+def test_a_flood_of_a_server_that_is_no_more_is_told_of_before_that(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log(*(output(number) for number in range(int(BURST) + 5)))
+    owed, gone = log(ServerRemoved("loud"))
+    assert (owed["event"], owed["lines"], gone["event"]) == ("server_output_left_out", 5, "server_removed")
 
 
 def test_twenty_lines_a_second_pass_for_ever(tmp_path: Path) -> None:

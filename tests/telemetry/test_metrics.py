@@ -354,6 +354,12 @@ def test_a_server_that_is_configured_no_more_leaves_no_series() -> None:
     assert value(metrics, "calls_total", server="git", tool="status", outcome="ok") == 1
 
 
+def test_a_call_of_a_name_that_nobody_has_makes_no_server() -> None:
+    metrics = Metrics()
+    metrics(msgspec.structs.replace(CALL, server="", tool="", outcome="error", waited=1.0))
+    assert "mcp_manifold_server_up" not in {name for name, _ in series(metrics)}
+
+
 def test_a_server_whose_label_another_one_has_too_leaves_the_series_that_they_share() -> None:
     metrics = Metrics(redactor=Redactor(["4711-word", "0815-word"]))
     for server in ("4711-word", "0815-word"):

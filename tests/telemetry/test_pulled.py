@@ -42,15 +42,17 @@ def test_a_front_whose_last_session_has_gone_has_none() -> None:
 
 @LINUX
 def test_memory_is_told_of_the_proxy_and_of_each_servers_tree() -> None:
-    with subprocess.Popen(
-        ["sh", "-c", f"{sys.executable} -c 'input()' & wait"], stdin=subprocess.PIPE, start_new_session=True
-    ) as child:
+    python = f"{sys.executable} -c 'import sys; print(flush=True); sys.stdin.read()'"
+    command = ["sh", "-c", f"exec 3<&0; {python} <&3 & wait"]  # what runs in the background has no stdin of its own
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
         found = shown(Pulled(Sources(pids=lambda: [("git", child.pid), ("gone", 2**22 + 1)]), Redactor()))
         assert child.stdin is not None
         child.stdin.close()
     own = found[("memory_bytes",)]
     assert own > 5_000_000
-    assert found["server_memory_bytes", "git"] > 500_000
+    assert found["server_memory_bytes", "git"] > 5_000_000, "a shell is smaller"
     assert ("server_memory_bytes", "gone") not in found
     assert os.getpid() not in found.values()
 

@@ -1,5 +1,6 @@
 """Files that are moved aside while several write to them."""
 
+import errno
 import fcntl
 import json
 import os
@@ -66,6 +67,25 @@ def test_who_finds_its_file_gone_goes_on_in_a_new_one(leave: object, tmp_path: P
     say(file, b"before\n")
     assert callable(leave)
     leave(tmp_path / "log")
+    say(file, b"after\n")
+    file.close()
+    assert (tmp_path / "log").read_bytes() == b"after\n"
+
+
+def test_a_disk_that_complains_at_the_end_of_a_file_is_not_asked_to_write_to_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = os.close
+
+    def complain(fd: int) -> None:
+        close(fd)
+        raise OSError(errno.ENOSPC, "as network file systems do")
+
+    file = LogFile(tmp_path / "log")
+    (tmp_path / "log").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "close", complain)
+        file.prepare(1)
     say(file, b"after\n")
     file.close()
     assert (tmp_path / "log").read_bytes() == b"after\n"
