@@ -72,6 +72,7 @@ class Reloader:
             self._refuse(f"{path} could not be read within {READ_WITHIN:g} s")
             return
         self.problem = ""
+        config = config.with_given(self._config.given)
         changes = compare(self._config, config)
         self._learn(secrets(config))
         self._config = config

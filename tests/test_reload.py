@@ -68,11 +68,13 @@ class Anything:
 
 
 @asynccontextmanager
-async def following(folder: Path, *keys: str, **environ: str) -> AsyncIterator[Following]:
-    """Those servers, listed once."""
+async def following(
+    folder: Path, *keys: str, given: dict[str, Any] | None = None, **environ: str
+) -> AsyncIterator[Following]:
+    """Those servers, listed once; `given` is what the command line said about the address."""
     file = folder / "manifold.json"
     file.write_text(text(*keys))
-    stage, config = Stage(), load(file, environ)
+    stage, config = Stage(), load(file, environ).with_given(given or {})
     fleet = Fleet(config, stage.pump, Apart(Anything()), stage.emit, random=lambda: 1.0)  # type: ignore[arg-type]
     learned: list[tuple[set[str], int]] = []
 
@@ -118,6 +120,15 @@ async def test_a_file_that_says_the_same_changes_nothing(tmp_path: Path) -> None
         assert it.stage.notices("info") == []
         assert any("nothing changed" in line for line in it.stage.notices("debug"))
         assert it.stage.states("a") == ["starting", "ready"]
+
+
+async def test_an_address_from_the_command_line_is_no_change_of_the_file(tmp_path: Path) -> None:
+    async with following(tmp_path, "a", given={"port": 18765}) as it:
+        for keys in (("a", "b"), ("a",)):
+            await it.reload(*keys)
+        assert it.last == "stopped b"
+        await it.reload("a", proxy={"http": {"port": 1234, "host": "::1"}})
+        assert it.last == "changed proxy.http.host"
 
 
 async def test_another_order_is_called_what_it_is(tmp_path: Path) -> None:

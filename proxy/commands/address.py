@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import shlex
-
-from msgspec.structs import replace
 
 from ..config.load import VARIABLE, load, locate
 from ..config.models import Config
@@ -27,9 +24,7 @@ def hub_config(arguments: argparse.Namespace) -> Config:
 def at_address(config: Config, arguments: argparse.Namespace) -> Config:
     """The configuration with --host and --port in it, where they were given."""
     given = {name: value for name in ("host", "port") if (value := getattr(arguments, name, None)) is not None}
-    if not given:
-        return config
-    return dataclasses.replace(config, proxy=replace(config.proxy, http=replace(config.proxy.http, **given)))
+    return config.with_given(given)
 
 
 def alike(command: str, arguments: argparse.Namespace, *names: str) -> str:

@@ -171,6 +171,10 @@ def _settle(proxy: ProxySettings, path: Path, environ: Mapping[str, str]) -> tup
             proxy = replace(proxy, **{section: replace(settings, **{name: settle(value, section, key)})})
     if proxy.state_dir is not None:
         proxy = replace(proxy, state_dir=settle(proxy.state_dir, "stateDir"))
+    log, audit = proxy.log.file, proxy.audit.file
+    if not problems and log is not None and audit is not None and os.path.normpath(log) == os.path.normpath(audit):
+        what = "is the file of the log, too, which is moved and in the end removed; the audit needs one of its own"
+        problems.append(Problem(("proxy", "audit", "file"), what))
     return proxy, problems
 
 

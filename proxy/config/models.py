@@ -4,9 +4,10 @@ In the file all keys are camelCase (`callTimeout`), in Python snake_case. All ti
 """
 
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -242,7 +243,8 @@ class Server:
 class Config:
     """A good configuration. `servers` are in the file's order; `warnings` are finished lines for the user.
 
-    `expanded` are the values that the environment put into the `proxy` section, which may be secrets.
+    `expanded` are the values that the environment put into the `proxy` section, which may be secrets. `given` are those
+    of `http` that the command line gave.
     """
 
     path: Path
@@ -250,3 +252,9 @@ class Config:
     servers: tuple[Server, ...] = ()
     warnings: tuple[str, ...] = ()
     expanded: frozenset[str] = field(default=frozenset(), repr=False)
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_given(self, given: Mapping[str, Any]) -> "Config":
+        """The same with these values of `http`, which hold whatever the file says."""
+        http = msgspec.structs.replace(self.proxy.http, **given)
+        return replace(self, proxy=msgspec.structs.replace(self.proxy, http=http), given=given)

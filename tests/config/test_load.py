@@ -246,6 +246,13 @@ def test_the_file_of_the_audit_is_found_by_the_same_rules(tmp_path: Path) -> Non
     assert loaded(tmp_path, content, WHERE="kept").proxy.audit.file == tmp_path / "kept/audit.log"
 
 
+def test_the_audit_is_no_part_of_the_log_which_is_moved_and_removed(tmp_path: Path) -> None:
+    content: Content = {"mcpServers": {}, "proxy": {"log": {"file": "hub.log"}, "audit": {"file": "x/../${A}"}}}
+    found = problems(tmp_path, content, A="hub.log")
+    assert [line.partition(", ")[0] for line in found] == ["proxy.audit.file: is the file of the log"]
+    assert loaded(tmp_path, content, A="audit.log").proxy.audit.file is not None
+
+
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
