@@ -53,7 +53,8 @@ class RequestFinished(Event, frozen=True):
     request's line, `bytes_out` the answer's. `reason` says why we failed it, or that its server did, with the code of
     its error. For other methods than `tools/call`, `tool` is what they ask for: a prompt's name, a URI, a task's id.
     `noted` is what an `Inspector` made of the payload, where there is one; `trace` its spans, where it is sampled;
-    `waited` are the seconds for which it waited for its server, if it had to.
+    `waited` are the seconds for which it waited for its server, if it had to. `front` and `peer` are how and from where
+    it came, as far as that is known.
     """
 
     client: str
@@ -72,6 +73,8 @@ class RequestFinished(Event, frozen=True):
     noted: Noted | None = None
     trace: Trace | None = None
     waited: float | None = None
+    front: str = ""
+    peer: str = ""
 
 
 class CallFinished(RequestFinished, frozen=True):

@@ -57,7 +57,7 @@ async def run_http(
             hub.pump, timeout=settings.session_timeout, largest=settings.max_body, most=settings.max_in_flight
         )
         websocket = WebSocketFront(hub.pump, most=settings.max_in_flight)
-        rest = LocalClient(hub.pump, "rest", name="rest", most=settings.max_in_flight)
+        rest = LocalClient(hub.pump, "rest", name="rest", most=settings.max_in_flight, front="rest")
         assert watchers.outlets is not None
         health = Health(lambda: hub.fleet.settled, partial(generate_latest, watchers.outlets.metrics.registry))
         handlers = {

@@ -22,7 +22,7 @@ from .readable import Readable
 _SHOWN_FIRST: Final = 20
 """Lines of what there is already that are shown before new ones are followed."""
 _GZIP: Final = b"\x1f\x8b"
-_WELL: Final = frozenset({"ok", "hit", "miss"})
+_WELL: Final = frozenset({"ok", "hit", "miss", "cancelled"})
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 Line = dict[str, Any] | bytes

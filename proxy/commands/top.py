@@ -14,7 +14,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from ..config.load import load, locate, state_directory
+from ..config.load import load, locate, state_directory, state_of_a_broken
 from ..config.models import ProxySettings
 from ..control import peer, place
 from ..errors import ConfigError, ManifoldError
@@ -70,13 +70,20 @@ def reader() -> Callable[[bytes], str]:
 
 
 def _state(given: str | None) -> Path:
-    """The state directory of the configuration, or the user's own: who runs proxies without --config has none here."""
+    """The state directory of the configuration, or the user's own: who runs proxies without --config has none here.
+
+    What runs goes on with a file that was broken since, and just then one wants to look.
+    """
+    path = locate(given, os.environ)
     try:
-        return state_directory(load(locate(given, os.environ), os.environ).proxy)
+        return state_directory(load(path, os.environ).proxy)
     except ConfigError:
-        if given is not None:
+        if given is None:
+            return state_directory(ProxySettings())
+        state = state_of_a_broken(path, os.environ)
+        if state is None:
             raise
-        return state_directory(ProxySettings())
+        return state
 
 
 def _told(seen: Seen) -> dict[str, Any]:

@@ -66,6 +66,20 @@ def state_directory(proxy: ProxySettings) -> Path:
     return user_state_path("mcp-manifold", appauthor=False)
 
 
+def state_of_a_broken(path: Path, environ: Mapping[str, str]) -> Path | None:
+    """The state directory of a file that is refused, for a look at who runs with it; None where it can't be told."""
+    try:
+        data = parse(_read(path)).data
+    except TextError:
+        return None
+    proxy = data.get("proxy", {}) if isinstance(data, dict) else None
+    given = proxy.get("stateDir") if isinstance(proxy, dict) else False
+    if given is not None and not (isinstance(given, str) and given):
+        return None
+    settled, problems = _settle(ProxySettings(state_dir=None if given is None else Path(given)), path, environ)
+    return None if problems else state_directory(settled)
+
+
 def load(path: Path, environ: Mapping[str, str]) -> Config:
     """Read the file at `path` and expand it with `environ`.
 

@@ -66,6 +66,7 @@ class LocalClient:
         asked: Asked | None = None,
         name: str = "mcp-manifold-cli",
         most: int | None = None,
+        front: str = "local",
     ) -> None:
         self._pump = pump
         self._name = name
@@ -77,7 +78,7 @@ class LocalClient:
         self._offer = handshake.Offer(handshake.LATEST, b"{}") if offer is None else offer
         self._framer = wire.Framer(2 * wire.MAX_LINE)
         self._closed = False
-        self._session = pump.relay.open_session(label, most, front="local")
+        self._session = pump.relay.open_session(label, most, front=front)
         self._session.sink = self._receive
         self._intake = pump.client_intake(self._session)
 
@@ -104,8 +105,13 @@ class LocalClient:
             pending.give_up()
         return pending.result()
 
-    def begin(self, method: str, params: bytes = b"", progress: Callable[[bytes], None] | None = None) -> Pending:
-        """Send a request, as `request` does, for one who waits for more than its answer: see Pending."""
+    def begin(
+        self, method: str, params: bytes = b"", progress: Callable[[bytes], None] | None = None, peer: str = ""
+    ) -> Pending:
+        """Send a request, as `request` does, for one who waits for more than its answer: see Pending.
+
+        `peer` is for whom, as the audit tells it.
+        """
         if self._closed:
             raise RequestFailed(_closed("no"))
         id = b"%d" % next(self._ids)
@@ -113,6 +119,7 @@ class LocalClient:
             params = _with_token(params, id)
             self._progress[id] = progress
         pending = self._waiting[id] = Pending(partial(self._forget, id))
+        self._session.peer = peer
         self._intake.data(wire.request(int(id), method, params))
         return pending
 

@@ -61,6 +61,7 @@ class Call:
         "noted",
         "others",
         "params",
+        "peer",
         "refused",
         "repeated",
         "route",
@@ -76,6 +77,8 @@ class Call:
         self, session: Session, id: bytes, method: Method, params: dict[str, Raw], key: Raw, size: int, now: float
     ) -> None:
         self.session = session
+        self.peer = session.peer
+        """From where it came: of REST each request tells it anew."""
         self.id = id
         self.method = method
         self.params = params
@@ -199,6 +202,8 @@ class Call:
             self.noted,
             trace,
             waited=waited or None,
+            front=session.front,
+            peer=self.peer,
         )
 
     def under_way(self) -> UnderWay:

@@ -144,7 +144,8 @@ def too_many(most: int, whose: str) -> Refusal:
 def _does(target: Target) -> str:
     """Why a server that is there takes no more."""
     reads = target.link is None or not target.link.choked
-    return f"has {target.limits.running} calls running" if reads else "does not read its input"
+    running = target.limits.running
+    return f"has {running} call{'s' * (running != 1)} running" if reads else "does not read its input"
 
 
 def shut(target: Target, link: Link, now: float) -> Refusal:

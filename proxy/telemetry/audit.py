@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ..events import CallFinished, ClientConnected, ClientGone, Event, Notice
+from ..events import CallFinished, Event, Notice
 from .sink import LogSink
 from .timestamp import milliseconds, timestamp
 
@@ -56,21 +56,15 @@ class Audit:
         self._sink = sink
         self._redact = redact
         self._clock = clock
-        self._origins: dict[str, tuple[str, str]] = {}
         sink.describe_dropped = self._missing
 
     def __call__(self, event: Event, at: float | None = None) -> None:
         """Write the row of a call that ended at `at`, in Unix seconds, or just now."""
         if type(event) is CallFinished:
             self._sink.write(_encode(self._row(event, self._clock() if at is None else at)) + b"\n")
-        elif type(event) is ClientConnected and event.front:
-            self._origins[event.session] = event.front, event.peer
-        elif type(event) is ClientGone:
-            self._origins.pop(event.session, None)
 
     def _row(self, call: CallFinished, at: float) -> Row:
         shown = self._redact.shown
-        front, peer = self._origins.get(call.session, ("", ""))
         refused = call.delivered == "no" and call.outcome != "cancelled"
         return Row(
             timestamp(at),
@@ -86,8 +80,8 @@ class Audit:
             call.noted.digest if call.noted is not None else "",
             shown[call.name],
             shown[call.reason],
-            front,
-            peer,
+            call.front,
+            call.peer,
         )
 
     def _missing(self, rows: int) -> bytes:

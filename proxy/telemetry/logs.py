@@ -165,7 +165,7 @@ class LogObserver:
         if (trace := fields.pop("trace", None)) is not None:
             fields["trace_id"] = trace.trace_id
         if isinstance(event, RequestFinished):
-            del fields["noted"]
+            del fields["noted"], fields["front"], fields["peer"]  # the last two are told once for each session
             if event.outcome == "ok":
                 del fields["delivered"]
             if event.waited is not None:

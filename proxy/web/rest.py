@@ -112,7 +112,7 @@ class Rest:
             raise Problem(429, text, headers={"Retry-After": "1"}, delivered="no")
         self._in_flight += 1
         try:
-            pending = self._client.begin(method, _in_its_trace(params, request.headers))
+            pending = self._client.begin(method, _in_its_trace(params, request.headers), peer=request.peer)
             try:
                 await request.wait(pending.answered)
             finally:

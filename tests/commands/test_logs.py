@@ -31,7 +31,10 @@ def log(tmp_path: Path) -> Path:
     """A log with what was moved aside of it."""
     (tmp_path / "hub.log.1").write_text(call("git", 1) + call("git", 2, outcome="timeout"))
     (tmp_path / "hub.log").write_text(
-        call("time", 3, session="s2") + note("warning", "careful") + "no JSON\n" + note("info", "fine", "time")
+        call("time", 3, session="s2", outcome="cancelled")
+        + note("warning", "careful")
+        + "no JSON\n"
+        + note("info", "fine", "time")
     )
     return tmp_path / "hub.log"
 
@@ -58,7 +61,7 @@ def test_the_log_of_the_configuration_is_shown_with_what_was_moved_aside(here: H
         (["--session", "s2"], ["#3"]),
         (["--session", "s"], ["#1", "#2", "#3"]),
         (["--failed"], ["#2", "careful"]),
-        (["--failed", "--server", "time"], []),
+        (["--failed", "--server", "time"], []),  # one that its client cancelled is nobody's failure
         (["-n", "2"], ["JSON", "fine"]),
         (["-n", "1", "--server", "git", "--failed"], ["careful"]),
         (["-n", "0"], []),

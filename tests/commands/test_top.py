@@ -105,6 +105,18 @@ def test_without_a_configuration_it_looks_in_the_users_own_state_directory(state
     assert apart(["top", "--once", "--config", state / "none.json"], env=env).code == 2
 
 
+def test_a_configuration_that_was_broken_since_hides_nothing_that_runs(here: Here, state: Path) -> None:
+    config = write_config(state / "config", {"raw": servers.script("raw_echo.py")}, stateDir=str(state))
+    with running(config) as manifold:
+        ready(state, manifold)
+        config.write_text(config.read_text().replace('"mcpServers"', '"mcpServer"'))
+        done = here("top", "--once", "--config", config)
+        assert done.code == 0
+        assert "raw" in done.lines[-1].split()
+        config.write_text("{")
+        assert here("top", "--once", "--config", config).code == 2
+
+
 def test_without_a_terminal_it_says_what_to_do(state: Path) -> None:
     config = write_config(state / "config", {}, stateDir=str(state))
     done = apart(["top", "--config", config])

@@ -102,6 +102,22 @@ async def test_answers_find_their_requests_in_whatever_order_they_come() -> None
     assert order == list(reversed(range(10)))
 
 
+async def test_each_call_ends_with_the_peer_that_it_began_with() -> None:
+    stage, server = Stage(), ScriptedServer("t", tools__call=lambda *_: None)
+    async with fleet_of(stage, {"one": server}):
+        client = LocalClient(stage.pump, "test", front="rest")
+        await client.initialize()
+        for peer in ("10.0.0.1", "10.0.0.2"):
+            client.begin("tools/call", b'{"name":"one__t"}', peer=peer)
+        await server.until(lambda: len(server.asked("tools/call")) == 2)
+        for asked in server.asked("tools/call"):
+            server.last.respond(asked, b'"result":{"content":[]}')
+    assert [(event.front, event.peer) for event in stage.of(CallFinished)] == [
+        ("rest", "10.0.0.1"),
+        ("rest", "10.0.0.2"),
+    ]
+
+
 async def test_notifications_are_passed_on_with_their_params() -> None:
     def progress(connection: Connection, message: Message) -> Outcome:
         token = message.params["_meta"]["progressToken"]

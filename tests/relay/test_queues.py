@@ -230,7 +230,7 @@ def test_in_a_full_queue_each_client_has_its_share_of_the_room() -> None:
     calls_of(two, "b1", "b2", "b3")
     refused = one.heard()
     assert ids(refused) == [b'"a4"', b'"a3"'], "its newest have to go"
-    refusal_of(refused[0], "server 'git' has 1 calls running, and 4 more wait")
+    refusal_of(refused[0], "server 'git' has 1 call running, and 4 more wait")
     assert ids(two.heard()) == [b'"b3"'], "it has as many as the other"
     calls_of(three, "c1", "c2")
     assert ids(one.heard()) + ids(two.heard()) == [b'"a2"']

@@ -246,7 +246,7 @@ def test_what_waited_in_vain_for_its_turn_was_not_sent(method: str) -> None:
     world.pass_time(LONGEST_WAIT)
     error = client.one().error
     assert error["code"] == SERVER_UNAVAILABLE
-    assert "has 1 calls running" in error["message"]
+    assert "has 1 call running" in error["message"]
     assert error["data"] == {"origin": "mcp-manifold", "server": "a", "delivered": "no", "retryAfterMs": 10_000}
     assert a.heard() == []
 

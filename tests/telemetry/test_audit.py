@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from proxy.config.models import AuditSettings
-from proxy.events import CallFinished, ClientConnected, ClientGone, Event, Noted, Notice, RequestFinished
+from proxy.events import CallFinished, Event, Noted, Notice, RequestFinished
 from proxy.telemetry.audit import Audit, open_audit
 from proxy.telemetry.redact import Redactor
 
@@ -78,11 +78,9 @@ def test_a_call_that_was_given_to_no_server_was_refused(
     assert (row["verdict"], row["delivered"], row["reason"]) == (verdict, delivered, "it is down")
 
 
-def test_rows_tell_how_the_client_came_as_long_as_it_is_there(tmp_path: Path) -> None:
-    came = ClientConnected("claude-code", "1", "8f3b", "2025-11-25", "http", "10.0.0.7")
-    during, after = Written(tmp_path / "audit")(came, CALL, ClientGone("claude-code", "8f3b"), CALL)
-    assert (during["front"], during["peer"]) == ("http", "10.0.0.7")
-    assert "front" not in after
+def test_rows_tell_how_and_from_where_a_call_came(tmp_path: Path) -> None:
+    [row] = Written(tmp_path / "audit")(SAME(CALL, front="http", peer="10.0.0.7"))
+    assert (row["front"], row["peer"]) == ("http", "10.0.0.7")
 
 
 def test_nothing_but_tool_calls_has_a_row(tmp_path: Path) -> None:

@@ -182,5 +182,5 @@ def test_a_real_hub_tells_prometheus_where_it_is_behind_its_token(tmp_path: Path
         assert group["labels"]["kind"] == "serve"
         request = urllib.request.Request(f"http://{group['targets'][0]}/metrics", headers=hub.headers)
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310 (our own)
-            assert b'mcp_manifold_sessions{front="local"} 1.0' in response.read()
+            assert b'mcp_manifold_sessions{front="rest"} 1.0' in response.read()
     assert files(tmp_path / "state" / OF_HUBS) == []

@@ -151,6 +151,13 @@ async def test_the_trace_context_of_a_request_is_in_meta_unless_that_has_its_own
             assert server.asked("tools/call" if "tools" in url else "prompts/get")[-1].params["_meta"] == meta
 
 
+async def test_each_call_is_told_with_where_it_came_from() -> None:
+    async with bed({"one": full()}) as hub:
+        await hub.call("one__t")
+        [event] = hub.stage.of(CallFinished)
+        assert event.peer == "127.0.0.1"
+
+
 async def test_a_tool_that_failed_is_a_result() -> None:
     payload = b'{"content":[{"type":"text","text":"out of paper"}],"isError":true}'
     async with bed({"one": saying(b'"result":' + payload)}) as hub:
