@@ -23,7 +23,7 @@ from tests.support import servers
 from tests.support.client import PATIENCE
 from tests.support.commands import apart
 from tests.support.hub import serving
-from tests.support.manifold import Manifold, running, tools_until, write_config
+from tests.support.manifold import Manifold, log_lines, running, tools_until, write_config
 from tests.support.otlp import collecting
 from tests.support.processes import eventually
 from tests.support.servers import Entry
@@ -263,7 +263,7 @@ def address_of_series(log: Path) -> str:
 def records(log: Path) -> list[dict[str, str]]:
     """All lines of a log, with what was moved aside of it."""
     files = [log, *log.parent.glob(f"{log.name}.*")]
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [line for file in files for line in log_lines(file)]
 
 
 def test_a_hub_shows_no_secret(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from tests.chaos.test_habits import SCRIPT
 from tests.support import servers
 from tests.support.commands import Done, apart
-from tests.support.manifold import running, write_config
+from tests.support.manifold import log_lines, running, write_config
 from tests.support.processes import eventually
 from tests.support.raw_http import refused_url
 
@@ -221,13 +221,13 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             heard: list[dict[str, Any]] = []
 
             def all_are_told() -> bool:
-                heard[:] = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+                heard[:] = log_lines(log)
                 return {*wanted} <= {line.get("server") for line in heard if line["level"] in ("warning", "error")}
 
             eventually(all_are_told, lambda: {*wanted} - {line.get("server") for line in heard})
             assert hub.request("ping").result == {}
         check = apart(["check", "--config", config])
-        yield Told(check, [json.loads(line) for line in log.read_text().splitlines()])
+        yield Told(check, log_lines(log))
     shutil.rmtree(folder)
 
 

@@ -86,3 +86,9 @@ def running(config: Path, env: Mapping[str, str] | None = None, *, handshake: bo
         assert manifold.stray == [], "stdout carries JSON-RPC and nothing else"
         troubles = manifold.own_troubles()
         assert not troubles, "the proxy met what it cannot handle:\n" + "\n".join(line[:3000] for line in troubles[:3])
+
+
+def log_lines(log: Path) -> list[dict[str, Any]]:
+    """The lines of a log file, if it is there; one that is being written at this moment is none yet."""
+    whole = log.read_text().split("\n")[:-1] if log.exists() else []
+    return [json.loads(line) for line in whole]
