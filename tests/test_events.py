@@ -132,19 +132,8 @@ def test_facts_can_not_be_changed_by_who_hears_them() -> None:
 
 def test_facts_of_a_call_have_no_place_for_arguments_or_results() -> None:
     whose = {"client", "session", "request_id", "server", "method", "tool", "name"}
-    how = {
-        "outcome",
-        "seconds",
-        "bytes_in",
-        "bytes_out",
-        "reason",
-        "delivered",
-        "noted",
-        "trace",
-        "waited",
-        "front",
-        "peer",
-    }
+    way = {"front", "peer"}
+    how = {"outcome", "seconds", "bytes_in", "bytes_out", "reason", "delivered", "noted", "trace", "waited"}
     assert {*CallFinished.__struct_fields__} == whose | how | way
 
 
