@@ -29,7 +29,7 @@ class Textfile:
         # node_exporter puts the files of all processes together: the same series twice, and it shows none.
         self._series = _Labelled(registry, process.labels)
         self._emit = emit
-        self._is_well = True
+        self._problem = ""
 
     async def run(self) -> None:
         """Keep it up to date until cancelled."""
@@ -38,17 +38,22 @@ class Textfile:
             await aside(partial(sweep, self._directory), "textfile")
             try:
                 await aside(self._write, "textfile")
-                self._is_well = True
+                self._tell("")
             except OSError as problem:
-                if self._is_well:
-                    self._is_well = False
-                    text = f"no metrics in {self._directory}: {problem.strerror or problem}"
-                    self._emit(Notice("warning", text))
+                self._tell(problem.strerror or str(problem))
             await anyio.sleep(EVERY)
 
     def close(self) -> None:
         """Remove it: what is gone has no figures."""
         self._published.remove()
+
+    def _tell(self, problem: str) -> None:
+        """Of each problem once, and of its end."""
+        if problem != self._problem:
+            bad = f"no metrics in {self._directory}, which is tried again: {problem}"
+            text = bad if problem else f"there are metrics in {self._directory} again"
+            self._emit(Notice("warning" if problem else "info", text))
+        self._problem = problem
 
     def _write(self) -> None:
         self._published.write(generate_latest(self._series))
