@@ -112,7 +112,14 @@ async def test_a_directory_that_is_not_there_is_told_once_and_tried_again_until_
 
     monkeypatch.setattr(textfile, "aside", counted)
     looking, directory = Looking(monkeypatch), tmp_path / "collector"
-    file = Textfile(directory, US, Metrics().registry, notices.append)
+    well_again = anyio.Event()
+
+    def told(event: Event) -> None:
+        notices.append(event)
+        if len(notices) == 2:
+            well_again.set()
+
+    file = Textfile(directory, US, Metrics().registry, told)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(file.run)
         with anyio.fail_after(PATIENCE):
@@ -120,8 +127,7 @@ async def test_a_directory_that_is_not_there_is_told_once_and_tried_again_until_
         directory.mkdir()
         await looking.until_written(directory, "mcp_manifold_build_info")
         with anyio.fail_after(PATIENCE):
-            while len(notices) < 2:
-                await anyio.sleep(0)
+            await well_again.wait()
         tasks.cancel_scope.cancel()
     file.close()
     assert notices == [
