@@ -598,6 +598,7 @@ def around():
     return handlers, list(root.handlers), root.level, streams, gc.get_freeze_count()
 
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = 60  # how busy the machine is is nothing to tell
     before = around()
     async with connect(sys.argv[1]) as hub:
         await hub.list_tools()

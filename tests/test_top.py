@@ -271,7 +271,7 @@ async def test_a_server_is_inspected_with_what_it_printed_and_nothing_of_that_ac
         async with viewing(state, (100, 40)) as view:
             await view.until(lambda: view.column("servers", 1) != [] and "failed" in view.column("servers", 1)[0])
             await view.press("enter")
-            assert isinstance(view.app.screen, Inspect)
+            await view.until(lambda: isinstance(view.app.screen, Inspect))
             await view.until(lambda: "a red [b]word[/b]" in view.text)
             await view.until(lambda: "↻ backoff" in view.text)
             await view.until(lambda: "because    it exited with code 3; its last words: a red [b]word[/b]" in view.text)
@@ -298,10 +298,10 @@ async def test_a_server_is_restarted_when_that_is_confirmed(state: Path) -> None
             await view.until(lambda: view.column("servers", 1) == ["● ready", "● ready"])
             before = row(view, 1).pid
             await view.press("r")
-            assert isinstance(view.app.screen, Confirm)
+            await view.until(lambda: isinstance(view.app.screen, Confirm))
             await view.until(lambda: f"Restart raw of raw-client (pid {manifold.pid})?" in view.text)
             await view.press("enter")  # is no answer
-            assert isinstance(view.app.screen, Confirm)
+            await view.until(lambda: isinstance(view.app.screen, Confirm))
             await view.press("n", "down", "r", "y")
             await view.until(lambda: "other is being restarted" in view.text)
             await view.until(lambda: "other is ready again" in view.text)
@@ -344,7 +344,7 @@ async def test_what_needs_looking_at_stands_above_all_and_is_first_in_its_table(
             await view.until(lambda: view.column("calls", 2) == ["die"])
             await view.until(lambda: "calls that failed" in view.text)
             await view.press("tab", "enter")
-            assert isinstance(view.app.screen, Ended)
+            await view.until(lambda: isinstance(view.app.screen, Ended))
             await view.until(lambda: re.search(r"outcome +✗ error", view.text))
             await view.until(lambda: re.search(r"because +server 'raw' went away during the call", view.text))
             await view.press("escape", "f")
@@ -373,7 +373,7 @@ async def test_the_log_is_followed(state: Path) -> None:
         async with viewing(state, (120, 24)) as view:
             await view.until(lambda: view.column("servers", 1) == ["● ready"])
             await view.press("l")
-            assert isinstance(view.app.screen, LogScreen)
+            await view.until(lambda: isinstance(view.app.screen, LogScreen))
             await view.until(lambda: re.search(r"raw +verbatim +ok", view.text))
             with log.open("ab") as stream:
                 stream.write(b"no json \x1b[2J\n" + json.dumps({"event": "notice", "text": "news"}).encode() + b"\n")
@@ -395,7 +395,7 @@ async def test_where_the_log_has_no_file_it_says_how_to_have_one(state: Path) ->
 async def test_help_names_every_key_and_any_key_closes_it(state: Path) -> None:
     async with viewing(state) as view:
         await view.press("question_mark")
-        assert isinstance(view.app.screen, Help)
+        await view.until(lambda: isinstance(view.app.screen, Help))
         await view.until(lambda: "any key closes this" in view.text)
         for key in ("Tab", "Enter", "restart", "log", "sort", "quit"):
             assert key in view.text

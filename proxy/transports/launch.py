@@ -156,8 +156,7 @@ class _PosixChild:
         with anyio.CancelScope(shield=True):
             for fd in (1, 2):
                 pipe = lent(self._fds.pop(0), "rb")
-                reader, _ = await self._loop.connect_read_pipe(partial(_Reader, owner, fd), pipe)
-                self._transports.append(reader)
+                await self._loop.connect_read_pipe(partial(_Reader, owner, fd, self._transports), pipe)
         return stdin
 
     def pause(self, stop: bool, fd: int = 1) -> None:
@@ -217,11 +216,15 @@ def _open_pidfd(pid: int) -> int | None:
 
 
 class _Reader(asyncio.Protocol):
-    """A child's stdout or stderr."""
+    """A child's stdout or stderr. Its transport joins the others before anything is read that may have to wait."""
 
-    def __init__(self, owner: Owner, fd: int) -> None:
+    def __init__(self, owner: Owner, fd: int, transports: list[asyncio.BaseTransport]) -> None:
         self._owner = owner
         self._fd = fd
+        self._transports = transports
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transports.append(transport)
 
     def data_received(self, data: bytes) -> None:
         self._owner.pipe_data_received(self._fd, data)

@@ -15,6 +15,7 @@ from tests.bench.calls import LIMIT, WINDOW, Plan, timed_echoes
 from tests.bench.client import BenchError, deadline, windowed
 from tests.bench.figures import Figure, Samples, quantile
 from tests.bench.processes import busy_seconds, one_cpu
+from tests.bench.web import mcp_work, rush, web_hub
 
 TITLE = "11 what telemetry adds to a proxy that has its log alone"
 ALL = "all of it"
@@ -85,7 +86,33 @@ def look(bed: Bed, side: Side) -> None:
 def costs(bed: Bed, plan: Plan) -> list[Figure]:
     """Per cent of calls a second lost, and of CPU time and latency added, by each of the variants."""
     with collecting() as collector:
-        return _measured(bed, plan, variants(bed.scratch, collector))
+        wanted = variants(bed.scratch, collector)
+        return [*_measured(bed, plan, wanted), _of_hubs(bed.scratch, plan, wanted)]
+
+
+def _of_hubs(folder: Path, plan: Plan, wanted: Mapping[str, Settings]) -> Figure:
+    """The same of hubs, over `/mcp`: with all of it, compared to the log alone."""
+    alone = next(iter(wanted))
+    samples = Samples(f"{TITLE}; the hub, {WINDOW} calls in flight: calls a second", ALL, "fewer, %", target=MOST)
+    each, first = max(plan.windowed // WINDOW, 1), 10
+    with contextlib.ExitStack() as stack:
+        hubs = {}
+        for number, name in enumerate((alone, ALL)):
+            hub = stack.enter_context(web_hub(folder / f"hub{number}", [EchoServer("s0")], **wanted[name]))
+            session = hub.session()
+            hubs[name] = [hub.connection(**session) for _ in range(WINDOW)]
+            for connection in hubs[name]:
+                stack.callback(connection.socket.close)
+        for turn in range(plan.few_rounds * ROUNDS):
+            took = {}
+            for name in sorted(hubs, reverse=bool(turn % 2)):
+                work = [mcp_work(one, each, first + index * each) for index, one in enumerate(hubs[name])]
+                first += each * WINDOW
+                with deadline(LIMIT, f"{name}: {each * WINDOW} calls over HTTP"):
+                    took[name] = rush(hubs[name], work)
+            if turn:
+                samples.add("proxy", (1 - took[alone] / took[ALL]) * 100)
+    return samples.figure()
 
 
 def _measured(bed: Bed, plan: Plan, wanted: Mapping[str, Settings]) -> list[Figure]:

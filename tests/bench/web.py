@@ -104,11 +104,12 @@ class WebHub:
 
 
 @contextlib.contextmanager
-def web_hub(folder: Path, servers: Sequence[EchoServer]) -> Iterator[WebHub]:
-    """The hub with the echo servers behind it."""
+def web_hub(folder: Path, servers: Sequence[EchoServer], **more: object) -> Iterator[WebHub]:
+    """The hub with the echo servers behind it, and `more` in the `proxy` section of its configuration."""
+    folder.mkdir(exist_ok=True)
     config = folder / "hub.json"
     entries = {one.label: {"command": one.command[0], "args": one.command[1:], "start": "eager"} for one in servers}
-    proxy = {"stateDir": str(folder / "state"), "log": {"level": "info", "file": str(folder / "hub.log")}}
+    proxy = {"stateDir": str(folder / "state"), "log": {"level": "info", "file": str(folder / "hub.log")}, **more}
     config.write_text(json.dumps({"mcpServers": entries, "proxy": proxy}))
     command = [*PYTHON, "serve", "--config", str(config), "--port", "0"]
     with (folder / "hub.err").open("ab") as errors:

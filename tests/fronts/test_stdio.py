@@ -212,7 +212,17 @@ def chatter():
         said.set()
         time.sleep(0.001)
 
+def ask():
+    os.write(asking, asked)
+    said.wait()  # the session ends once all has been said
+    os.close(asking)
+
+asked = sys.stdin.buffer.read()
+read, asking = os.pipe()
+os.dup2(read, 0)
+os.close(read)
 said = threading.Event()
+threading.Thread(target=ask, daemon=True).start()
 threading.Thread(target=chatter, daemon=True).start()
 code = run_command_line(sys.argv[1:])
 assert said.is_set()
