@@ -46,7 +46,8 @@ _SECONDS: Final = STEP * STEPS
 RATE_OVER: Final = 10
 """Seconds that the rate is a mean of."""
 
-_FAILED: Final = frozenset({"tool_error", "error", "timeout"})
+FAILED: Final = frozenset({"tool_error", "error", "timeout"})
+"""Outcomes of calls that failed."""
 _SERVER_FAILED: Final = frozenset({"error", "timeout"})
 _LONGEST_ID: Final = 64
 _MOST_CLIENTS: Final = 10_000
@@ -268,7 +269,7 @@ class _Server:
             return
         if outcome in _SERVER_FAILED:
             self._trouble = (at, event.tool or event.name, event.reason)
-        if is_call and outcome in _FAILED:
+        if is_call and outcome in FAILED:
             self._failures += 1
             self._failed.add(at)
 

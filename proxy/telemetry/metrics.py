@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 
@@ -26,6 +26,7 @@ from ..events import (
     ServerStartFinished,
     ServerStateChanged,
 )
+from ..lifecycle import State
 from .pulled import Pulled, Sources
 from .redact import Redactor
 from .tallies import BUCKETS, OTHER, Tallies
@@ -43,7 +44,7 @@ NOTIFICATIONS: Final = frozenset(
     f"notifications/{name}" for name in ("message", "progress", "resources/updated", "tasks/status")
 )
 """Those that are counted by name; what a peer invents is one of the others."""
-STATES: Final = ("idle", "starting", "ready", "backoff", "failed", "stopped")
+STATES: Final[tuple[str, ...]] = get_args(State)
 CAUSES: Final = ("lost", "hung", "start_failed", "unreachable", "hopeless", "stopped")
 """Why a server that is started had ended."""
 
@@ -98,15 +99,19 @@ class Metrics:
         """Count one event; `at` is taken and ignored, since series carry no time of their own."""
         if type(event) is CallFinished:
             self._tallies.count(event)
-            if event.waited is not None and event.server:
-                self._of(event.server).waited(event.waited)
+            if event.waited is not None:
+                self._wait(event.server, event.waited)
         elif (take := self._others.get(type(event))) is not None:
             take(event)
 
     def _request(self, event: RequestFinished) -> None:
         self._requests.labels(self._label(event.server), _method(event.method), event.outcome).inc()
-        if event.waited is not None and event.server:
-            self._of(event.server).waited(event.waited)
+        if event.waited is not None:
+            self._wait(event.server, event.waited)
+
+    def _wait(self, server: str, seconds: float) -> None:
+        if server:  # otherwise it waited for a name that nobody has
+            self._of(server).waited(seconds)
 
     def _question(self, event: QuestionFinished) -> None:
         self._questions.labels(self._label(event.server), _method(event.method), event.outcome).inc()

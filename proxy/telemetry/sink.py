@@ -102,14 +102,9 @@ class LogSink:
 
     def write(self, line: bytes) -> None:
         with self._lock:
-            size = self._size + len(line)
-            if size < AT_ONCE and self._timer is not None and not self.dropped and self._on_loop():
-                self._size = size  # which is how it mostly is
-                self._lines.append(line)
-                return
             if self._fd < 0:
                 return
-            if size > LIMIT:
+            if self._size + len(line) > LIMIT:
                 self.dropped += 1
             else:
                 if self.dropped:

@@ -18,7 +18,7 @@ from ..control.client import News, NoAnswer
 from ..control.place import Card
 from ..control.server import BEAT, Process
 from ..overview import ServerRow, UnderWay
-from ..status import Call
+from ..status import FAILED, Call
 
 LOOK: Final = 0.5
 """Seconds between two looks for proxies that came or went."""
@@ -35,12 +35,8 @@ MOST_CALLS: Final = 200
 MOST_FAILURES: Final = 100
 """Of those that failed so many are kept, however many others ended since."""
 
-
 DOWN: Final = ("failed", "backoff")
 """States of a server that has no process, and should have one."""
-
-FAILED: Final = ("tool_error", "error", "timeout")
-"""Outcomes of calls that failed."""
 
 
 class Seen:
