@@ -57,11 +57,17 @@ class Launched(Protocol):
         """Let go of its pipes; it has ended, or is given up."""
 
 
-async def launch(owner: Owner, command: Sequence[str], env: Mapping[str, str], cwd: str | None) -> Launched:
-    """Start `command`, in a session of its own. Raises OSError or ValueError as `subprocess.Popen` does."""
+async def launch(
+    owner: Owner, command: Sequence[str], env: Mapping[str, str], cwd: str | None, keeper: process.Keeper
+) -> Launched:
+    """Start `command`, in a session of its own that `keeper` watches until it is told to forget it.
+
+    Raises OSError or ValueError as `subprocess.Popen` does.
+    """
     if process.WINDOWS:
         return await _launch_on_windows(owner, command, env, cwd)
     pipes = _Pipes()
+    keeper.announce((pipes.stdin, pipes.stdout, pipes.stderr))
     try:
         popen = subprocess.Popen(  # noqa: ASYNC220 (a vfork: it blocks for less than handing it to a thread costs)
             command,
@@ -73,10 +79,12 @@ async def launch(owner: Owner, command: Sequence[str], env: Mapping[str, str], c
             start_new_session=True,
         )
     except BaseException:
+        keeper.call_off()
         pipes.close_ours()
         raise
     finally:
         pipes.close_theirs()
+    keeper.watch(popen.pid)
     return _PosixChild(popen, owner, pipes)
 
 

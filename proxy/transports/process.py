@@ -12,29 +12,41 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 WINDOWS: Final = sys.platform == "win32"
 
-# Reads "+ GROUP" and "- GROUP" lines. Its input ends when this process ends, however that happens.
+# Its input ends when this process ends, however that happens. It reads "? PIPE PIPE PIPE" before a start, after it
+# "+ GROUP", or "!" if nothing came of it, and "- GROUP" for one that is gone. Starts don't overlap.
+# Arguments: Python, the program that finds a child by its pipes, our session.
+# `kill -TERM -GROUP` is the one form for all shells: busybox has no `--`, dash no `-s TERM -GROUP`.
 _KEEPER: Final = r"""
 trap '' INT TERM HUP
 groups=" "
-while read -r sign group; do
+starting=""
+while read -r sign rest; do
   case $sign in
-    +) groups="$groups$group " ;;
-    -) groups="${groups%%" $group "*} ${groups#*" $group "}" ;;
+    '?') starting=$rest ;;
+    '!') starting="" ;;
+    +) starting=""; groups="$groups$rest " ;;
+    -) groups="${groups%%" $rest "*} ${groups#*" $rest "}" ;;
   esac
 done
-case $groups in *[0-9]*) ;; *) exit 0 ;; esac
-for group in $groups; do kill -s TERM -- "-$group" 2>/dev/null; done
-for wait in 1 2 3 4 5 6; do
-  left=""
-  for group in $groups; do kill -s 0 -- "-$group" 2>/dev/null && left=yes; done
-  [ -z "$left" ] && exit 0
-  sleep 0.1
-done
-for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
+end() {
+  for group in "$@"; do kill -TERM "-$group" 2>/dev/null; done
+  for turn in 1 2 3 4 5 6; do
+    left=""
+    for group in "$@"; do kill -0 "-$group" 2>/dev/null && left=yes; done
+    [ -z "$left" ] && return
+    sleep 0.1
+  done
+  for group in "$@"; do kill -KILL "-$group" 2>/dev/null; done
+}
+if [ -n "$starting" ]; then end $("$1" -I -S "$2" "$3" $starting) & fi
+end $groups
+wait
 """
 
 
@@ -91,7 +103,10 @@ def _signal_group(pid: int, number: int) -> None:
 
 
 class Keeper:
-    """Ends the groups of all children when this process is gone, even by SIGKILL. Made when first needed."""
+    """Ends the groups of all children when this process is gone, even by SIGKILL.
+
+    For each child: announce(), then watch() or call_off() with nothing awaited in between, in the end forget().
+    """
 
     def __init__(self) -> None:
         self._shell: subprocess.Popen[bytes] | None = None
@@ -102,9 +117,20 @@ class Keeper:
             with contextlib.suppress(OSError):
                 self._shell = _start_shell()
 
+    def announce(self, pipes: Iterable[int]) -> None:
+        """A child is about to start that holds these descriptors of pipes, and nobody else does.
+
+        If we are killed before watch(), it is found by them. That takes a Linux; elsewhere it may be left then.
+        """
+        if sys.platform == "linux" and self._shell is not None:
+            self._tell(f"? {' '.join(str(os.fstat(fd).st_ino) for fd in pipes)}\n")
+
+    def call_off(self) -> None:
+        """What was announced did not start; its pipes' numbers may be somebody else's soon."""
+        self._tell("!\n")
+
     def watch(self, pid: int) -> None:
         """This group lives and must not outlive us."""
-        self.start()
         self._tell(f"+ {pid}\n")
 
     def forget(self, pid: int) -> None:
@@ -126,8 +152,9 @@ class Keeper:
 
 
 def _start_shell() -> subprocess.Popen[bytes]:
+    strays = Path(__file__).resolve().with_name("strays.py")
     return subprocess.Popen(
-        ["/bin/sh", "-c", _KEEPER, "mcp-manifold-keeper"],
+        ["/bin/sh", "-c", _KEEPER, "mcp-manifold-keeper", sys.executable or "python3", strays, str(os.getsid(0))],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

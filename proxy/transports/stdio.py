@@ -48,11 +48,10 @@ async def open_stdio(
     keeper.start()
     child = Child(server, intake, output)
     try:
-        launched = await launch(child, command, env, cwd)
+        launched = await launch(child, command, env, cwd, keeper)
     except (OSError, ValueError) as refused:
         raise mistakes.start_problem(server, command[0], env, cwd, refused) from refused
     try:
-        keeper.watch(launched.pid)
         child.pid = launched.pid
         child.mute = launched.mute
         intake.throttle = launched.pause

@@ -1,10 +1,11 @@
 """A started child reports to its owner: what it writes, which pipes it closes, how it ends."""
 
+import json
 import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -13,6 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from proxy.transports.launch import Launched, launch
+from proxy.transports.process import Keeper
 from tests.support import descriptors
 from tests.support.client import PATIENCE
 
@@ -83,7 +85,7 @@ class Owner:
 
 
 async def start(owner: Owner, code: str) -> Launched:
-    return await launch(owner, [sys.executable, "-S", "-c", code], {"PATH": os.environ["PATH"]}, None)
+    return await launch(owner, [sys.executable, "-S", "-c", code], {"PATH": os.environ["PATH"]}, None, Keeper())
 
 
 async def test_it_reports_both_streams_their_ends_and_the_exit_code() -> None:
@@ -180,8 +182,37 @@ async def test_a_command_that_is_not_there_raises_and_leaves_no_descriptor() -> 
     before = len(descriptors.numbers())
     for _ in range(3):
         with pytest.raises(FileNotFoundError):
-            await launch(Owner(), ["no-such-command-anywhere"], {}, None)
+            await launch(Owner(), ["no-such-command-anywhere"], {}, None, Keeper())
     assert len(descriptors.numbers()) == before
+
+
+class Told(Keeper):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[object] = []
+
+    def announce(self, pipes: Iterable[int]) -> None:
+        self.told.append([os.fstat(fd).st_ino for fd in pipes])
+
+    def call_off(self) -> None:
+        self.told.append("off")
+
+    def watch(self, pid: int) -> None:
+        self.told.append(pid)
+
+
+async def test_the_keeper_hears_of_the_pipes_of_each_start_and_what_came_of_it() -> None:
+    keeper, owner = Told(), Owner()
+    with pytest.raises(FileNotFoundError):
+        await launch(owner, ["no-such-command-anywhere"], {}, None, keeper)
+    code = "import os; print([os.fstat(fd).st_ino for fd in (0, 1, 2)])"
+    child = await launch(owner, [sys.executable, "-S", "-c", code], {}, None, keeper)
+    await child.connect()
+    await owner.until_all_is_over()
+    child.release()
+    assert keeper.told[1:] == ["off", json.loads(owner.data[1]), child.pid]
 
 
 async def test_however_few_descriptors_are_left_none_is_lost() -> None:

@@ -85,11 +85,16 @@ import sys
 from proxy.transports.process import Keeper
 keeper = Keeper()
 keeper.start()
-for group in sys.argv[1:]:
-    keeper.watch(int(group.lstrip("-")))
-for group in sys.argv[1:]:
-    if group.startswith("-"):
-        keeper.forget(int(group[1:]))
+for what in sys.argv[1:]:
+    if what == "!":
+        keeper.call_off()
+    elif what.startswith("?"):
+        with open(what[1:]) as pipe:
+            keeper.announce([pipe.fileno()])
+    elif what.startswith("-"):
+        keeper.forget(int(what[1:]))
+    else:
+        keeper.watch(int(what))
 print("watching", flush=True)
 sys.stdin.read()
 keeper.close()
@@ -98,10 +103,10 @@ print("closed", flush=True)
 
 
 @contextmanager
-def owner(*groups: str, mark: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that holds a keeper for these groups, and forgets those with a minus sign again."""
+def owner(*told: str, mark: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that holds a keeper for these groups, forgets `-GROUP`, announces the start that `?PIPE` is for."""
     with subprocess.Popen(
-        [sys.executable, "-c", OWNER, *groups],
+        [sys.executable, "-c", OWNER, *told],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, **mark},
@@ -136,7 +141,7 @@ def test_the_keeper_asks_before_it_kills() -> None:
 def test_the_keeper_leaves_a_group_alone_that_it_was_told_to_forget() -> None:
     mark, own = new_mark(), new_mark()
     with group(FAMILY, mark) as kept, group(FAMILY, mark) as forgotten:
-        with owner(str(kept.pid), f"-{forgotten.pid}", mark=own) as held:
+        with owner(str(kept.pid), str(forgotten.pid), f"-{forgotten.pid}", mark=own) as held:
             held.send_signal(signal.SIGKILL)
             kept.wait(PATIENCE)
         eventually(lambda: not marked(own), lambda: marked(own))
@@ -144,9 +149,40 @@ def test_the_keeper_leaves_a_group_alone_that_it_was_told_to_forget() -> None:
         assert len(marked(mark)) == 2
 
 
+def output_of(leader: "subprocess.Popen[bytes]") -> str:
+    """The pipe that it prints to, as it is announced."""
+    return f"?/proc/{leader.pid}/fd/1"
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+
+
+@on_linux
+@pytest.mark.parametrize("code", [FAMILY, DEAF], ids=["with-grandchild", "ignores-SIGTERM"])
+def test_the_keeper_ends_a_child_that_was_being_started_when_its_owner_was_killed(code: str) -> None:
+    mark, own = new_mark(), new_mark()
+    with group(code, mark) as known, group(code, mark) as starting:
+        with owner(str(known.pid), output_of(starting), mark=own) as held:
+            held.send_signal(signal.SIGKILL)
+        eventually(lambda: not marked(mark), lambda: marked(mark))
+
+
+@on_linux
+@pytest.mark.parametrize("then", ["the-start-failed", "its-number-was-told"])
+def test_the_keeper_looks_for_no_child_whose_start_is_over(then: str) -> None:
+    """The pipe may be held by anybody by then: by a daemon of a server's, or as the number of a new one."""
+    mark, own = new_mark(), new_mark()
+    with group(FAMILY, mark) as other, group(DEAF, new_mark()) as kept:
+        start = [output_of(other), "!" if then == "the-start-failed" else str(kept.pid)]
+        with owner(str(kept.pid), *start, mark=own) as held:
+            held.send_signal(signal.SIGKILL)
+        kept.wait(PATIENCE)  # it takes the keeper longer than a look at all processes
+        assert len(marked(mark)) == 2
+
+
 def test_a_keeper_with_nothing_left_to_keep_ends_at_once() -> None:
     mark, own = new_mark(), new_mark()
-    with group(FAMILY, mark) as forgotten, owner(f"-{forgotten.pid}", mark=own) as held:
+    with group(FAMILY, mark) as forgotten, owner(str(forgotten.pid), f"-{forgotten.pid}", mark=own) as held:
         out, _ = held.communicate(timeout=PATIENCE)
         assert out == b"closed\n"
         assert marked(own) == {}

@@ -14,12 +14,12 @@ import pytest
 
 from proxy.errors import ConnectionLost, Hopeless, ServerError, StartFailed
 from proxy.transports.channel import CHOKED_FROM, MOST_BUFFERED, Graces
-from proxy.transports.process import Keeper
+from proxy.transports.process import Keeper, is_group_alive
 from proxy.transports.stdio import Child, open_stdio
 from tests.support import descriptors
 from tests.support.client import PATIENCE
 from tests.support.collector import Collector
-from tests.support.processes import MARK, eventually, marked, new_mark
+from tests.support.processes import MARK, eventually, marked, new_mark, nothing_left
 
 CAT = "import sys\nfor line in sys.stdin.buffer: sys.stdout.buffer.write(line); sys.stdout.buffer.flush()"
 """Gives back what it gets, and ends with its stdin."""
@@ -442,6 +442,66 @@ def test_the_group_is_ended_even_if_we_are_killed(code: str) -> None:
         owner.communicate(timeout=PATIENCE)
         for pid in marked(mark):
             os.kill(pid, signal.SIGKILL)
+
+
+KILLED_AMID_A_START = """
+import anyio, os, signal, sys
+from proxy.transports.channel import Graces
+from proxy.transports.process import Keeper
+from proxy.transports.stdio import open_stdio
+
+class Deadly(Keeper):
+    deadly = False
+    def watch(self, pid):
+        if self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().watch(pid)
+
+class Heard:
+    def data(self, data):
+        up.set()
+    def end(self):
+        pass
+
+async def main():
+    global up
+    up = anyio.Event()
+    keeper = Deadly()
+    env = {"PATH": os.environ["PATH"], "MARK_NAME": os.environ["MARK_VALUE"]}
+    rest = {"env": env, "cwd": None, "intake": Heard(), "output": print, "keeper": keeper, "graces": Graces()}
+    known, starting = sys.argv[1:]
+    async with open_stdio("known", [sys.executable, "-S", "-c", known], **rest):
+        await up.wait()
+        print(keeper._shell.pid, flush=True)
+        keeper.deadly = True
+        async with open_stdio("starting", [sys.executable, "-S", "-c", starting], **rest):
+            pass
+
+anyio.run(main, backend_options={"use_uvloop": True})
+""".replace("MARK_NAME", MARK)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a child may be left then")
+def test_a_child_is_ended_even_if_we_are_killed_before_its_number_is_told() -> None:
+    """And no daemon of a server that is known, though it holds the pipes of that one."""
+    mark, daemons = new_mark(), new_mark()
+    stays = "import time; time.sleep(600)"
+    detaches = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', {stays!r}], env={daemons!r},"
+        " start_new_session=True)\n"
+    )
+    with nothing_left(mark, daemons):
+        owner = subprocess.run(
+            [sys.executable, "-c", KILLED_AMID_A_START, detaches + DEAF, stays],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "MARK_VALUE": mark[MARK]},
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert owner.returncode == -signal.SIGKILL
+        eventually(lambda: not marked(mark), lambda: marked(mark))
+        eventually(lambda: not is_group_alive(int(owner.stdout)), "the keeper ended")
+        assert len(marked(daemons)) == 1
 
 
 # A child that does not read
