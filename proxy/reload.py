@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -35,7 +36,7 @@ class Reloader:
         emit: Emit,
         learn: Callable[[Iterable[str]], None],
     ) -> None:
-        self._config = config
+        self._started = self._config = config
         self._environ = environ
         self._fleet = fleet
         self._emit = emit
@@ -64,28 +65,33 @@ class Reloader:
         config = None
         try:
             with anyio.move_on_after(READ_WITHIN):
-                config = await aside(partial(load, path, self._environ), "configuration")
+                config = await aside(partial(_load, path, self._environ), "configuration")
         except ConfigError as problem:
             self._refuse(*problem.problems)
             return
         if config is None:
             self._refuse(f"{path} could not be read within {READ_WITHIN:g} s")
             return
-        self.problem = ""
+        was_told, self.problem = self.problem, ""
         config = config.with_given(self._config.given)
         changes = compare(self._config, config)
         self._learn(secrets(config))
         self._config = config
         if not changes:
-            self._emit(Notice("debug", f"{path} was read again: nothing changed"))
+            self._emit(Notice("info" if was_told else "debug", f"{path} was read again: nothing changed"))
             return
         for warning in config.warnings:
             self._emit(Notice("warning", warning))
         self._emit(Notice("info", f"{path} was read again: {_summary(changes)}"))
-        late = sorted(set(changes.settings) - _LIVE)
+        if _late(changes):
+            self._tell_what_waits(_late(compare(self._started, config)))
+        self._fleet.apply(config, changes)
+
+    def _tell_what_waits(self, late: list[str]) -> None:
         if late:
             self._emit(Notice("warning", f"takes effect when mcp-manifold is started anew: {', '.join(late)}"))
-        self._fleet.apply(config, changes)
+        else:
+            self._emit(Notice("info", "mcp-manifold need not be started anew: all settings are again as it runs"))
 
     def _refuse(self, *lines: str) -> None:
         self.problem = "\n".join(lines)
@@ -100,6 +106,21 @@ class Reloader:
         except FileNotFoundError as problem:
             text = f"{self._config.path} can't be watched for changes ({problem}); SIGHUP reads it again"
             self._emit(Notice("warning", text))
+
+
+def _load(path: Path, environ: Mapping[str, str]) -> Config:
+    """`load`, but for a file that was there: how to write the first one is no advice."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise ConfigError((f"{path}: there is no such file any more",)) from None
+    except OSError:
+        pass  # which is better said by `load`
+    return load(path, environ)
+
+
+def _late(changes: Changes) -> list[str]:
+    return sorted(set(changes.settings) - _LIVE)
 
 
 def _summary(changes: Changes) -> str:

@@ -1,5 +1,6 @@
 """The command line: its help, its exit codes, and that nobody ever sees a traceback."""
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -105,6 +106,16 @@ def test_a_bad_config_exits_2_with_a_line_a_problem(
 def test_a_reader_that_has_had_enough_is_no_reason_for_a_traceback(words: str, reader: str, tmp_path: Path) -> None:
     config = write_config(tmp_path, {"clock": sample("clock")})
     assert apart(words.split(), behind=f"| {reader}", env={"MCP_MANIFOLD_CONFIG": str(config)}).err == b""
+
+
+@pytest.mark.parametrize("words", ["tools --config {config}", "logs {config}", "top --once"])
+def test_without_any_standard_stream_a_command_does_its_work_for_nobody(words: str, tmp_path: Path) -> None:
+    config = write_config(tmp_path, {"clock": sample("clock")})
+    command = shlex.join([*PROXY, *words.format(config=config).split()])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{command} <&- >&- 2>&-; echo $?"], capture_output=True, timeout=PATIENCE, check=True
+    )
+    assert done.stdout == b"0\n"
 
 
 @pytest.mark.parametrize("command", ["check", "call"])

@@ -1,5 +1,6 @@
 """The control socket: who finds it, who may speak on it, what it says, and that nothing said there harms the calls."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 from anyio.abc import SocketStream
@@ -37,9 +39,12 @@ from tests.support.stage import Stage, call, fleet_of
 class Bed:
     """A fleet of scripted servers behind a control socket."""
 
-    def __init__(self, stage: Stage, card: Card) -> None:
+    def __init__(self, stage: Stage, card: Card, control: anyio.CancelScope, ended: anyio.Event) -> None:
         self.stage = stage
         self.card = card
+        self.control = control
+        """Around the one who listens; `ended` once it is left."""
+        self.ended = ended
         self._streams = contextlib.AsyncExitStack()
 
     async def raw(self) -> SocketStream:
@@ -82,11 +87,18 @@ async def listening(
         for key in scripted:
             await stage.until(lambda key=key: "ready" in stage.states(key), key)  # type: ignore[misc]
         with anyio.fail_after(PATIENCE):
+            around, ended = anyio.CancelScope(), anyio.Event()
+
+            async def listen() -> None:
+                with around:
+                    await control.run(state)
+                ended.set()
+
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(control.run, state)
+                tasks.start_soon(listen)
                 while not (found := find(state)):  # noqa: ASYNC110 (a directory has no event)
                     await anyio.sleep(0.001)
-                bed = Bed(stage, found[0])
+                bed = Bed(stage, found[0], around, ended)
                 try:
                     yield bed
                 finally:
@@ -536,6 +548,29 @@ async def test_who_asks_nothing_is_let_go(state: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(server, "SILENCE", 0.01)
     async with listening(state) as it:
         assert await told(await it.raw()) == []
+
+
+async def test_a_client_that_closes_in_the_tick_in_which_the_proxy_ends_leaves_no_traceback(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "BREATH", 0.0)
+    failures: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, failure: failures.append(failure))
+    end, ending = socket.socketpair()
+    with end, ending:
+        async with listening(state) as it:
+            stream = await it.raw()
+            await stream.send(b'{"op":"tail","server":"one"}\n')
+            await line(stream)
+            await anyio.wait_all_tasks_blocked()
+            loop.add_reader(end, it.control.cancel)
+            await anyio.lowlevel.checkpoint()
+            ending.send(b"now")
+            await stream.aclose()  # seen in the same look as the end, and after it
+            await it.ended.wait()
+            loop.remove_reader(end)
+    assert failures == []
 
 
 async def test_a_defect_of_ours_costs_the_one_connection(state: Path) -> None:

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from proxy.config import watch
 from proxy.config.load import load
 from proxy.fleet import Fleet
 from proxy.fronts.local import LocalClient
@@ -196,6 +197,17 @@ async def test_settings_that_need_a_new_start_are_named_without_their_values(tmp
         assert it.stage.states("a") == ["starting", "ready"]
 
 
+async def test_a_setting_that_was_put_back_needs_no_new_start_any_more(tmp_path: Path) -> None:
+    async with following(tmp_path, "a") as it:
+        await it.reload("a", proxy={"name": "other", "log": {"level": "debug"}})
+        await it.reload("a", proxy={"log": {"level": "debug"}})
+        assert it.stage.notices("warning")[1].endswith(" is started anew: proxy.log.level")
+        await it.reload("a", "b", proxy={"log": {"level": "debug"}})
+        await it.reload("a", "b")
+        assert len(it.stage.notices("warning")) == 2
+        assert "need not be started anew" in it.stage.notices("info")[-1]
+
+
 async def test_a_warning_of_the_new_file_is_told(tmp_path: Path) -> None:
     async with following(tmp_path, "a") as it:
         await it.reload("a", b={"autoApprove": ["x"]})
@@ -250,6 +262,27 @@ async def test_a_change_is_noticed_by_itself_also_one_from_before_the_watch_bega
             await it.stage.until(lambda: len(it.stage.notices("info")) == 3)
             assert it.last == "started a"
             tasks.cancel_scope.cancel()
+
+
+async def test_a_file_that_is_removed_is_told_by_itself_and_so_is_that_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_MOST_LOOKS", 2)
+    async with following(tmp_path, "a") as it, anyio.create_task_group() as tasks:
+        tasks.start_soon(it.reloader.watch)
+        it.file.rename(tmp_path / "elsewhere")
+        await it.stage.until(lambda: bool(it.stage.notices("error")))
+        assert it.stage.notices("error") == [
+            f"the configuration stays as it was: {it.file}: there is no such file any more"
+        ]
+        assert it.reloader.problem == f"{it.file}: there is no such file any more"
+        assert await call(it.client, "a__t") == {"content": [], "echo": {}}
+        (tmp_path / "elsewhere").rename(it.file)
+        await it.stage.until(lambda: it.stage.notices("info") == [f"{it.file} was read again: nothing changed"])
+        assert it.reloader.problem == ""
+        assert len(it.stage.notices("error")) == 1
+        assert it.stage.states("a") == ["starting", "ready"]
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_file_that_cannot_be_watched_is_a_warning_and_no_end(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from rich.console import Console
 
@@ -25,12 +26,20 @@ def complain(event: Event, at: float | None = None) -> None:
         print(f"{where}{event.text}", file=sys.stderr)
 
 
+class _Piped(Console):
+    """Prints for a pipe or file: whole lines, without the blanks that end those of a table."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with self.capture() as shown:
+            super().print(*objects, **options)
+        self.file.write("\n".join(line.rstrip(" ") for line in shown.get().split("\n")))
+        self.file.flush()
+
+
 def output() -> Console:
     """Where a command prints its table."""
     console = Console()
-    if not console.is_terminal:
-        console.width = _NO_TERMINAL
-    return console
+    return console if console.is_terminal else _Piped(width=_NO_TERMINAL)
 
 
 @asynccontextmanager

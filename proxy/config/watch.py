@@ -28,7 +28,7 @@ _STEP: Final = 200
 _SETTLE: Final = 0.1
 """Seconds without a change after which a file counts as written."""
 _MOST_LOOKS: Final = 20
-"""A file that is still being written after so many times _SETTLE is taken as it is."""
+"""A file that is still being written after so many times _SETTLE is taken as it is, and one that is missing as gone."""
 _MOST_LINKS: Final = 40
 
 _State = tuple[int, ...]
@@ -38,8 +38,9 @@ def changes_of(path: Path) -> AsyncGenerator[None, None]:
     """Yields each time that the file at `path` (absolute) has become another one since this call.
 
     It may be written, replaced, or deleted and written again; links may be turned, at its end (Kubernetes) or above.
-    A file that is missing, or no regular file, is no change until it is there again. What happens within 0.1 s, or
-    while the caller is busy with the last change, is one change. That nothing of the content differs is possible.
+    One that is missing, or no regular file, for 2 s is a change, too, and once more one when it is there again. What
+    happens within 0.1 s, or while the caller is busy with the last change, is one change. That nothing of the content
+    differs is possible.
 
     Call it before the file is read: then no change is lost in between. Nothing is held between two yields; cancelling
     ends it at once, and its thread within 200 ms.
@@ -63,13 +64,13 @@ async def _changes(path: Path, seen: _State | None) -> AsyncGenerator[None, None
 
 
 def _wait(path: Path, seen: _State | None, stop: threading.Event) -> _State | None:
-    """Block until the file is another than `seen` and its writer is done; its state then. None when told to stop."""
+    """Block until the file is another than `seen` and its writer is done; its state then. Told to stop, whatever."""
     while not stop.is_set():
         directories = _directories(path)
         with _watcher(list(directories.values())) as watcher:
             # Looking comes after the watch has begun, so that no change falls between the two.
             while not stop.is_set() and _directories(path).keys() == directories.keys():
-                if _state(path) != seen and (state := _settled(path, stop)) not in (None, seen):
+                if _state(path) != seen and (state := _settled(path, stop)) != seen:
                     return state
                 if not _happened(watcher, stop):
                     break
@@ -117,11 +118,11 @@ def _state(path: Path) -> _State | None:
 
 
 def _settled(path: Path, stop: threading.Event) -> _State | None:
-    """The file's state once it no longer changes."""
+    """The file's state once it no longer changes. One that is missing is mostly just being replaced."""
     state = _state(path)
     for _ in range(_MOST_LOOKS):
         before = state
-        if stop.wait(_SETTLE) or (state := _state(path)) == before:
+        if stop.wait(_SETTLE) or (state := _state(path)) == before is not None:
             break
     return state
 

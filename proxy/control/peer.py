@@ -8,8 +8,6 @@ import struct
 import sys
 from typing import Final
 
-from anyio.abc import SocketAttribute, SocketStream
-
 SUPPORTED: Final = hasattr(socket, "AF_UNIX") and hasattr(os, "geteuid") and sys.platform != "win32"
 """Whether this system has sockets of this kind, and users."""
 
@@ -33,11 +31,6 @@ def uid_of(peer: socket.socket) -> int | None:
     except (OSError, struct.error):
         return None
     return int(uid)
-
-
-def socket_of(stream: SocketStream) -> socket.socket:
-    """The socket below a stream."""
-    return stream.extra(SocketAttribute.raw_socket)  # noqa: S610 (this is no database)
 
 
 def is_ours(uid: int | None) -> bool:

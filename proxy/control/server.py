@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import anyio
 import msgspec
-from anyio.abc import SocketStream, TaskGroup, UNIXSocketStream
+from anyio.abc import TaskGroup
 
 from .. import __version__, memory
 from ..aside import aside
@@ -50,7 +50,7 @@ LOOK: Final = 15.0
 
 _MOST_CLIENTS: Final = 20
 _AGAIN: Final = 1.0
-_GONE: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+_AT_ONCE: Final = 64 * 1024
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -126,17 +126,17 @@ class Control:
                 tasks.start_soon(aside, partial(find, state), "control")
                 tasks.start_soon(_until_removed, place, tasks.cancel_scope)
                 while True:
-                    stream = await _accepted(place.listener)
-                    if not self._may(stream) or self._connections >= 2 * MOST_CONNECTIONS:
-                        await stream.aclose()
+                    connection = await _accepted(place.listener)
+                    if not self._may(connection) or self._connections >= 2 * MOST_CONNECTIONS:
+                        connection.close()
                         continue
                     self._connections += 1
-                    tasks.start_soon(self._serve, stream)
+                    tasks.start_soon(self._serve, connection)
         finally:
             place.close()
 
-    def _may(self, stream: SocketStream) -> bool:
-        uid = self._uid_of(peer.socket_of(stream))
+    def _may(self, connection: socket.socket) -> bool:
+        uid = self._uid_of(connection)
         if peer.is_ours(uid):
             return True
         if uid not in self._refused:
@@ -144,15 +144,15 @@ class Control:
             self._emit(Notice("warning", f"user {uid} was refused at the control socket: it is for our own user alone"))
         return False
 
-    async def _serve(self, stream: SocketStream) -> None:
+    async def _serve(self, connection: socket.socket) -> None:
         try:
-            async with stream:
+            with connection:
                 if self._connections > MOST_CONNECTIONS:
                     with anyio.move_on_after(1.0):
-                        await stream.send(_refusal(f"{MOST_CONNECTIONS} connections are open already"))
+                        await _send(connection, _refusal(f"{MOST_CONNECTIONS} connections are open already"))
                 else:
-                    await _Connection(self._overview, self._process, stream).serve()
-        except* _GONE:
+                    await _Connection(self._overview, self._process, connection).serve()
+        except* anyio.BrokenResourceError:
             pass  # as is its right
         except* Exception:
             # A defect of ours costs this connection: who looks must never harm the calls.
@@ -183,8 +183,11 @@ async def _until_removed(place: Place, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _accepted(listener: socket.socket) -> SocketStream:
-    """The next connection. Not by anyio's own listener: cancelled while one comes, it makes a traceback of that."""
+# Not by anyio's own listener and stream: cancelled in the tick in which something comes, they make a traceback of that.
+
+
+async def _accepted(listener: socket.socket) -> socket.socket:
+    """The next connection."""
     while True:
         await anyio.wait_readable(listener)
         try:
@@ -194,19 +197,42 @@ async def _accepted(listener: socket.socket) -> SocketStream:
         except OSError:
             await anyio.sleep(_AGAIN)  # no descriptors are left, most likely: calls need them more
             continue
+        connection.setblocking(False)
+        return connection
+
+
+async def _receive(connection: socket.socket) -> bytes:
+    """What comes next; b"" at the end. Raises BrokenResourceError."""
+    while True:
+        await anyio.wait_readable(connection)
         try:
-            return await UNIXSocketStream.from_socket(connection)
-        except ValueError:  # not everywhere is a peer that has gone known any more
-            connection.close()
+            return connection.recv(_AT_ONCE)
+        except BlockingIOError:
+            continue
+        except OSError:
+            raise anyio.BrokenResourceError from None
+
+
+async def _send(connection: socket.socket, data: bytes) -> None:
+    """Raises BrokenResourceError."""
+    rest = memoryview(data)
+    while rest:
+        await anyio.wait_writable(connection)
+        try:
+            rest = rest[connection.send(rest) :]
+        except BlockingIOError:
+            continue
+        except OSError:
+            raise anyio.BrokenResourceError from None
 
 
 class _Connection:
     """One connection, and what was asked on it."""
 
-    def __init__(self, overview: Overview, process: Callable[[], Mapping[str, Any]], stream: SocketStream) -> None:
+    def __init__(self, overview: Overview, process: Callable[[], Mapping[str, Any]], connection: socket.socket) -> None:
         self._overview = overview
         self._process = process
-        self._stream = stream
+        self._connection = connection
         self._sending = anyio.Lock()
         self._is_watching = False
         self._junk = 0
@@ -218,7 +244,7 @@ class _Connection:
             while self._junk < MOST_JUNK:
                 data = b""
                 with anyio.move_on_after(None if self._is_watching else SILENCE):
-                    data = await self._stream.receive()
+                    data = await _receive(self._connection)
                 if not data:
                     break
                 *lines, rest = (rest + data).split(b"\n")
@@ -278,7 +304,7 @@ class _Connection:
         """Raises BrokenResourceError where the reader does not read: the connection is over then."""
         async with self._sending:
             with anyio.move_on_after(PATIENCE) as scope:
-                await self._stream.send(line)
+                await _send(self._connection, line)
             if scope.cancelled_caught:
                 raise anyio.BrokenResourceError
 

@@ -1,8 +1,9 @@
 """Payloads as texts that can be shown: cut, without configured secrets, and without what looks like one.
 
 What looks like a secret is the value under a telling name (`password`, `api_key`, ...), in JSON or in text; a bearer
-token, a JWT, a PEM block, the credentials in an address; and any long run of characters without a pattern. So ids and
-hashes are masked as well, and a secret in plain words is not: it is for debugging, not for keeping.
+token, a JWT, a PEM block, the credentials in an address, in the options of some commands (`mysql -p...`) or in a line
+of .pgpass; and any long run of characters without a pattern. So ids and hashes are masked as well, and a secret in
+plain words is not: it is for debugging, not for keeping.
 """
 
 from __future__ import annotations
@@ -63,12 +64,44 @@ _ELEMENT: Final = re.compile(
 _SAID: Final = re.compile(
     r"\b((?:password|passphrase|passcode|api key|token|secret)\s{1,3}(?:is|was)\s{0,3}:?\s{1,3})\S++", re.IGNORECASE
 )
+_HEX_KEY: Final = re.compile(
+    rf"((?<![a-z])keys?{_QUOTE}?\s{{0,3}}(?:[:=]|is\s|was\s)?\s{{0,3}}{_QUOTE}?)(?:0x)?[0-9a-f]{{32,}}+", re.IGNORECASE
+)
 _QUERY: Final = re.compile(r"([?&](?:key|sig|code|pin)=)[^&#\s\"']++", re.IGNORECASE)
-_USER_OPTION: Final = re.compile(r"(?<![\w-])((?:-u|--user)[\s=]{1,3}[^\s:]{1,100}:)\S++")
+# A name and its password, in quotes or not. It ends the first group, in which the option stands.
+_LOGIN: Final = r"(?:([\"'])[^\s:\"']{1,100}+:|[^\s:]{1,100}+:))(?(2)(?:(?!\2).)*+|\S++)"
+_USER_OPTION: Final = re.compile(rf"(?<![\w-])((?:-u|--(?:proxy-)?user)[\s=]{{1,3}}{_LOGIN}")
 _OPTION: Final = re.compile(
     rf"(?<![\w-])(--?[\w-]{{0,30}}(?:{_TELLING})[\w-]{{0,30}}\s{{1,3}})(?![-\s])\S++", re.IGNORECASE
 )
 _SCHEME: Final = re.compile(r"\b(bearer|basic|digest|negotiate)\s{1,3}[\w+/=.~-]{6,}+", re.IGNORECASE)
+# What follows one of these commands in its line is looked through for the option of its own that takes a secret: what
+# `-p` is of most other commands is a port.
+_COMMAND: Final = re.compile(
+    r"(?<![\w.-])(?:(?P<mysql>(?:mysql|mariadb)[\w-]{0,12}+)|(?P<curl>curl)|(?P<sshpass>sshpass)|(?P<redis>redis-cli)"
+    r"|(?P<mongo>mongo[a-z]{0,8}+)|(?P<login>(?:docker|podman|nerdctl|buildah|skopeo|oras|registry|az|oc)\s{1,3}login))"
+    r"(?:\.exe)?(?=\s)(?:\\\r?\n|\"[^\"]{0,500}+\"|'[^']{0,500}+'|[^|;&\r\n])*+"
+)
+_COMMANDS: Final = ("mysql", "mariadb", "curl", "sshpass", "redis-cli", "mongo", "login")
+"""One of them is in whatever _COMMAND finds."""
+_WORD: Final = r"(?:\"(?:[^\"\\]|\\.)*+\"?|'[^']*+'?|\\.|[^\s\"'\\])++"
+_PASSWORD_OPTION: Final = re.compile(rf"(?<=\s)(-p[\s=]{{0,3}}){_WORD}")
+_OPTIONS: Final = {
+    "mysql": re.compile(rf"(?<=\s)(-p)(?!\d{{1,5}}:\d){_WORD}"),
+    "curl": re.compile(
+        rf"(?<=\s)((?:-[fgijklnsvGIJLNORSZ#]{{0,8}}[uU]\s{{0,3}}|--(?:proxy-)?user[\s=]{{1,3}}){_LOGIN}"
+    ),
+    "sshpass": re.compile(rf"\A(\S{{1,20}}(?:\s{{1,3}}-[a-oq-zA-OQ-Z]){{0,3}}\s{{1,3}}-p\s{{0,3}}){_WORD}"),
+    "redis": re.compile(rf"(?<=\s)(-a[\s=]{{0,3}}){_WORD}"),
+    "mongo": _PASSWORD_OPTION,
+    "login": _PASSWORD_OPTION,
+}
+# The third is a database, and no column as in `file.c:12:5:error:text`.
+_PGPASS: Final = re.compile(
+    r"(?<![^\s\"'])([^:\s\"']{1,100}+:(?:\d{1,5}|\*):(?!\d+:)(?:(?:[^:\s\\]|\\.){1,64}+:){2})(?:[^:\s\"'\\]|\\.)++"
+    r"(?=[\s\"']|\Z)"
+)
+_PGPASS_COLONS: Final = 4
 _PEM: Final = re.compile(r"-----BEGIN [^-\r\n]{1,64}-----.*?(?:-----END [^-\r\n]{1,64}-----|\Z)", re.DOTALL)
 _JWT: Final = re.compile(r"(?<![\w-])eyJ[\w-]{5,}+(?:\.[\w-]*+){1,4}")
 _USERINFO: Final = re.compile(r"(://(?:[^/?#@:\s]{0,256}:)?)([^/?#@:\s][^/?#@\s]{0,255})@")
@@ -150,21 +183,21 @@ class Masker:
     def _dump(self, value: object) -> str:
         return json.dumps(self._masked(value, 0, hidden=False), ensure_ascii=False, separators=(",", ":"))
 
-    def _masked(self, value: object, depth: int, *, hidden: bool) -> object:
+    def _masked(self, value: object, depth: int, *, hidden: bool, command: str = "") -> object:
         self._left -= 1
         if depth > _DEEPEST or self._left <= 0:
             return "…"
         if isinstance(value, dict):
             some = list(value.items())[:_MOST_ITEMS]
-            named = _names_value(value)
+            named, command = _names_value(value), _command(value.get("command"))
             return {
                 self._name(name, hidden): self._masked(
-                    each, depth + 1, hidden=hidden or _is_telling(name) or (named and name == "value")
+                    each, depth + 1, hidden=hidden or _is_telling(name) or (named and name == "value"), command=command
                 )
                 for name, each in some
             }
         if isinstance(value, list):
-            return self._masked_list(value[:_MOST_ITEMS], depth, hidden=hidden)
+            return self._masked_list(value[:_MOST_ITEMS], depth, hidden=hidden, command=command)
         if hidden and value is not None and not isinstance(value, bool):
             return MASK
         if isinstance(value, str):
@@ -176,13 +209,13 @@ class Masker:
         """Among secrets, which may be named by each other, only what reads like a name is shown."""
         return MASK if hidden and not all(map(_is_word, _PARTS.split(name))) else self._text(name)
 
-    def _masked_list(self, values: list[object], depth: int, *, hidden: bool) -> list[object]:
+    def _masked_list(self, values: list[object], depth: int, *, hidden: bool, command: str) -> list[object]:
         """What follows an option of a telling name, in the arguments of a command, is that option's."""
         shown: list[object] = []
         before: object = None
+        command = command or (_command(values[0]) if values else "")
         for value in values:
-            is_its = isinstance(before, str) and len(before) < _LONGEST_OPTION and _OPTION_ALONE.fullmatch(before)
-            shown.append(self._masked(value, depth + 1, hidden=hidden or bool(is_its)))
+            shown.append(self._masked(value, depth + 1, hidden=hidden or _takes_secret(command, before, value)))
             before = value
         return shown
 
@@ -196,9 +229,14 @@ def mask(text: str) -> str:
         text = _NAMED.sub(_quoted_mask, text)
         text = _ELEMENT.sub(rf"\1{MASK}", text)
         text = _SAID.sub(rf"\1{MASK}", text)
+        text = _HEX_KEY.sub(rf"\1{MASK}", text)
         text = _OPTION.sub(rf"\1{MASK}", text)
         text = _SCHEME.sub(rf"\1 {MASK}", text)
     text = _USERINFO.sub(_masked_user, text)
+    if any(command in text for command in _COMMANDS):
+        text = _COMMAND.sub(_masked_command, text)
+    if text.count(":") >= _PGPASS_COLONS:
+        text = _PGPASS.sub(rf"\1{MASK}", text)
     text = _QUERY.sub(rf"\1{MASK}", text)
     text = _USER_OPTION.sub(rf"\1{MASK}", text)
     text = _JWT.sub(MASK, text)
@@ -216,6 +254,27 @@ def _quoted_mask(found: re.Match[str]) -> str:
 def _masked_user(found: re.Match[str]) -> str:
     """A name alone is mostly one, as `git` is; but it may be a token as well."""
     return found[0] if found[1] == "://" and _is_word(found[2]) else f"{found[1]}{MASK}@"
+
+
+def _masked_command(found: re.Match[str]) -> str:
+    return _OPTIONS[found.lastgroup or ""].sub(rf"\1{MASK}", found[0])
+
+
+def _takes_secret(command: str, before: object, value: object) -> bool:
+    """Whether `value`, among the arguments of a command, holds the secret of an option, which may stand `before` it."""
+    option = before if isinstance(before, str) and len(before) < _LONGEST_OPTION else ""
+    if option and _OPTION_ALONE.fullmatch(option):
+        return True
+    if not command or not isinstance(value, str):
+        return False
+    lines = (f"{command} {value[:_LONGEST_OPTION]}", f"{command} {option} {value[:_LONGEST_OPTION]}")
+    return any(_COMMAND.sub(_masked_command, line) != line for line in lines)
+
+
+def _command(value: object) -> str:
+    """A command, or the path to one, that is known to take secrets; "" where it is none."""
+    is_known = isinstance(value, str) and len(value) < _LONGEST_OPTION and _COMMAND.search(f"{value} ") is not None
+    return str(value) if is_known else ""
 
 
 def _is_telling(name: str) -> bool:

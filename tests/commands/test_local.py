@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
+from rich.table import Table
 
 from proxy.commands.local import local_client, output
 from proxy.config.load import load
@@ -58,3 +59,17 @@ async def test_leaving_ends_the_servers(fails: bool, tmp_path: Path) -> None:
 
 def test_without_a_terminal_the_output_is_wide_enough_for_whole_lines() -> None:
     assert output().width >= 400
+
+
+def test_without_a_terminal_no_line_of_a_table_ends_in_blanks(capfd: pytest.CaptureFixture[str]) -> None:
+    table = Table("name", "description", box=None)
+    table.add_row("a", "  some words ")
+    table.add_row("long name", "")
+    output().print(table)
+    output().print("more")
+    assert capfd.readouterr().out.splitlines() == [
+        " name       description",
+        " a            some words",
+        " long name",
+        "more",
+    ]

@@ -35,15 +35,16 @@ def test_it_shows_name_server_tool_and_the_first_line_of_the_description(here: H
     }
     done = here("tools", "--config", write_config(tmp_path, entries))
     assert done.code == 0
-    assert [line.rstrip().split(maxsplit=3) for line in done.lines][:3] == [
+    assert [line.split(maxsplit=3) for line in done.lines][:3] == [
         ["name", "server", "tool", "description"],
         ["clock__now", "clock", "now", "The current date and time in a time zone."],
         ["clock__days_between", "clock", "days_between", "How many days lie between two dates."],
     ]
     name, server, tool, description = done.lines[3].split(maxsplit=3)
     assert name.startswith("mine__do_it_")
-    assert (server, tool, description.rstrip()) == ("mine", "do.it", "Does it.")
+    assert (server, tool, description) == ("mine", "do.it", "Does it.")
     assert done.lines[4].split() == ["mine__bare", "mine", "bare"]
+    assert done.lines == [line.rstrip() for line in done.lines]
     assert len(done.lines) == 5
 
 

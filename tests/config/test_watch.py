@@ -42,6 +42,12 @@ def nothing_but_notifications(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look at the file now and then would hide that nobody told of the change."""
     monkeypatch.setattr(watch, "TICK", 24 * 3600 * 1000)
     monkeypatch.setattr(watch, "_STEP", 10)  # so that the tests are soon over
+    monkeypatch.setattr(watch, "_MOST_LOOKS", 100_000)  # however slowly a test replaces its file
+
+
+@pytest.fixture
+def soon_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_MOST_LOOKS", 2)
 
 
 def watched() -> Counter[int]:
@@ -101,24 +107,32 @@ async def seen_after(
 
 
 @asynccontextmanager
-async def told(path: Path, *, watching: Path | None = None) -> AsyncIterator[list[str]]:
-    """What the file held each time that a change was told of; leaving waits until there is one."""
-    seen: list[str] = []
-    one = anyio.Event()
+async def told(path: Path, *, watching: Path | None = None, changes: int = 1) -> AsyncIterator[list[str | None]]:
+    """What the file held (None: it was gone) each time that a change was told; leaving waits for so many `changes`."""
+    seen: list[str | None] = []
+    enough = anyio.Event()
 
     async def wait() -> None:
         async for _ in changes_of(path):
-            seen.append(path.read_text())
-            one.set()
+            seen.append(path.read_text() if path.is_file() else None)
+            if len(seen) >= changes:
+                enough.set()
 
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
             await until_watching(watching or path.parent)
             yield seen
-            await one.wait()
+            await enough.wait()
             tasks.cancel_scope.cancel()
     await until_nothing_is_watched()  # or the next test would take this watcher for its own
+
+
+async def until_gone(seen: list[str | None]) -> None:
+    with anyio.fail_after(PATIENCE):
+        while not seen:  # noqa: ASYNC110 (what is waited for is told to `told`)
+            await anyio.sleep(0.001)
+    assert seen == [None]
 
 
 async def seen_beside(other: Path, change: Callable[[], object]) -> str:
@@ -253,25 +267,29 @@ async def test_a_link_far_above_the_file_that_is_turned_is_noticed(tmp_path: Pat
     assert await seen_after(changes_of(path), path, lambda: turn(current, "releases/2")) == "new"
 
 
+@pytest.mark.usefixtures("soon_gone")
 async def test_a_directory_that_is_gone_for_a_while_is_waited_for(tmp_path: Path) -> None:
     path = place(tmp_path / "above" / "config", "config.json", "old")
-    async with told(path) as seen:
+    async with told(path, changes=2) as seen:
         shutil.rmtree(tmp_path / "above")
+        await until_gone(seen)
         await until_watching(tmp_path)
         path.parent.parent.mkdir()
         await until_watching(path.parent.parent)
         place(path.parent, path.name, "new")
-    assert seen == ["new"]
+    assert seen == [None, "new"]
 
 
+@pytest.mark.usefixtures("soon_gone")
 async def test_an_empty_directory_in_the_place_of_the_old_one_is_watched(tmp_path: Path) -> None:
     path = place(tmp_path / "config", "config.json", "old")
-    async with told(path) as seen:
+    async with told(path, changes=2) as seen:
         path.parent.rename(tmp_path / "before")
         path.parent.mkdir()
+        await until_gone(seen)
         await until_watching(path.parent)
         path.write_text("new")
-    assert seen == ["new"]
+    assert seen == [None, "new"]
 
 
 async def test_a_link_whose_target_goes_up_from_another_link_is_followed_as_the_system_does(tmp_path: Path) -> None:
@@ -341,36 +359,52 @@ async def test_a_file_is_told_of_when_its_writer_is_done(tmp_path: Path, monkeyp
     path = place(tmp_path, "config.json", "old")
     async with told(path) as seen:
         path.write_text("ha")
-        while "_settled" not in {name for names in watching_threads() for name in names}:
-            await anyio.lowlevel.checkpoint()
+        await until_settling()
         path.write_text("half of it")
     assert seen == ["half of it"]
 
 
-async def test_a_file_that_is_gone_is_no_change_until_it_is_back(tmp_path: Path) -> None:
+async def until_settling() -> None:
+    with anyio.fail_after(PATIENCE):
+        while "_settled" not in {name for names in watching_threads() for name in names}:
+            await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.usefixtures("soon_gone")
+async def test_a_file_that_is_gone_is_told_of_once_and_so_is_that_it_is_back(tmp_path: Path) -> None:
+    path, other = place(tmp_path, "config.json", "old"), place(tmp_path, "other.json", "old")
+    async with told(path, changes=2) as seen:
+        path.unlink()
+        await until_gone(seen)
+        assert await seen_beside(other, partial(other.write_text, "new")) == "new"
+        assert seen == [None]
+        path.write_text("back")
+    assert seen == [None, "back"]
+
+
+async def test_a_file_that_is_gone_while_it_is_being_replaced_is_one_change(tmp_path: Path) -> None:
     path, other = place(tmp_path, "config.json", "old"), place(tmp_path, "other.json", "old")
     async with told(path) as seen:
         path.unlink()
-        assert await seen_beside(other, partial(other.write_text, "new")) == "new"
+        await until_settling()
+        # It is looked at again and again meanwhile, as each of these takes as long as a file that is settled.
+        for text in ("1", "2"):
+            assert await seen_beside(other, partial(other.write_text, text)) == text
         assert seen == []
-        path.write_text("back")
-    assert seen == ["back"]
+        path.write_text("new")
+    assert seen == ["new"]
 
 
-async def test_a_directory_in_the_file_s_place_is_no_change(tmp_path: Path) -> None:
-    path, other = place(tmp_path, "config.json", "old"), place(tmp_path, "other.json", "old")
-
-    def replace() -> None:
+@pytest.mark.usefixtures("soon_gone")
+async def test_a_directory_in_the_file_s_place_is_told_of_as_a_file_that_is_gone(tmp_path: Path) -> None:
+    path = place(tmp_path, "config.json", "old")
+    async with told(path, changes=2) as seen:
         path.unlink()
         path.mkdir()
-        other.write_text("new")
-
-    async with told(path) as seen:
-        assert await seen_beside(other, replace) == "new"
-        assert seen == []
+        await until_gone(seen)
         path.rmdir()
         path.write_text("back")
-    assert seen == ["back"]
+    assert seen == [None, "back"]
 
 
 async def test_what_was_changed_before_anybody_waited_is_told_at_once_and_once(tmp_path: Path) -> None:

@@ -68,6 +68,35 @@ def test_other_names_are_shown_with_their_values(name: str) -> None:
         f"<db:password>{SECRET}</db:password>",
         f"the password is {SECRET}",
         f"curl -u me:{SECRET} example.org",
+        f"curl -u 'me:{SECRET}' example.org",
+        f"curl -u 'me:two words {SECRET}' example.org",
+        f'curl --user "me:\'{SECRET}" example.org',
+        f'curl -u "me":"{SECRET}" example.org',
+        f"curl -ume:{SECRET} example.org",
+        f"curl -sSLu me:{SECRET} example.org",
+        f"curl --proxy-user me:{SECRET} -U me:{SECRET} example.org",
+        f"mysql -u root -p{SECRET} shop",
+        f"mysql -uroot -p'two words {SECRET}' shop",
+        f'docker exec db /usr/bin/mysqldump --opt \\\n  -p"{SECRET}" shop',
+        f"mariadb-dump -p{SECRET}",
+        f"mysql -e 'select 1; select 2' -p{SECRET}",
+        f"it's mysql -h db -p{SECRET}",
+        f"MYSQL_PWD={SECRET} mysql",
+        f"PGPASSWORD={SECRET} psql -h db",
+        f"db.example.org:5432:shop:bob:{SECRET}",
+        f"*:*:*:*:{SECRET}",
+        f"echo 'localhost:5432:shop:bob:{SECRET}' > ~/.pgpass",
+        f"# of PostgreSQL\nlocalhost:*:shop:bob\\:s:a\\:{SECRET}\nother:1:a:b:c",
+        f"sshpass -p {SECRET} ssh example.org",
+        f"sshpass -v -p'two words {SECRET}' ssh example.org",
+        f"mongosh -u me -p {SECRET} db.example.org",
+        f"redis-cli -h db -a {SECRET} ping",
+        f"docker login -u me -p {SECRET} registry.example.org",
+        f"Authorization: Basic {SECRET}",
+        json.dumps({"args": ["/usr/bin/mysql", "-u", "root", f"-p{SECRET}"]}),
+        json.dumps({"command": "mysql", "args": ["-u", "root", f"-p{SECRET}"]}),
+        json.dumps({"command": "curl", "args": ["-s", "-u", f"me:{SECRET}"]}),
+        json.dumps(["sshpass", "-p", SECRET, "ssh", "example.org"]),
         str({"password": SECRET.encode()}),
         f'said {{\\"password\\": \\"{SECRET}\\"}}',
         json.dumps(json.dumps({"password": SECRET})),
@@ -105,6 +134,31 @@ def test_a_long_run_of_characters_without_a_pattern_is_masked(random: str) -> No
     assert shown({"what": f"it is {random}."}) == '{"what":"it is ***."}'
 
 
+@pytest.mark.parametrize("digits", ["0123456789abcdef" * 2, "deadbeef" * 8, "0123456789" * 4])
+def test_hexadecimal_digits_after_a_word_for_a_key_are_masked_however_regular(digits: str) -> None:
+    assert shown({"what": f"the key is {digits}."}) == '{"what":"the key is ***."}'
+    assert digits not in shown({"what": f"key={digits} host-key: 0x{digits} key='{digits}'"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "docker run --name mysql -p 3306:3306 -p3307:3306 -d mysql:8",
+        "docker run -p 8080:80 -p8443:443 nginx",
+        "mysql -h db -p shop; ssh -p2222 me@example.org | ssh -p 22 example.org",
+        "sshpass -p *** ssh -p 2222 example.org",
+        "psql -p 5432 -U bob shop",
+        "curl -o page -s https://example.org:8443/a",
+        "src/main.c:12:5:17:text of it",
+        "main.c:12:5:error:expected",
+        "deadbeef",
+        "commit " + "deadbeef" * 5,
+    ],
+)
+def test_of_commands_that_take_secrets_the_rest_is_shown(text: str) -> None:
+    assert shown({"what": text}) == json.dumps({"what": text}, separators=(",", ":"))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -121,6 +175,12 @@ def test_a_long_run_of_characters_without_a_pattern_is_masked(random: str) -> No
 )
 def test_plain_texts_pass(text: str) -> None:
     assert shown({"what": text}) == json.dumps({"what": text}, separators=(",", ":"))
+
+
+def test_arguments_of_a_command_beside_its_secret_are_shown() -> None:
+    value = {"command": "mysql", "args": ["-u", "root", "-P", "3306", "shop"]}
+    assert shown(value) == json.dumps(value, separators=(",", ":"))
+    assert json.loads(shown(["sshpass", "-p", SECRET, "ssh", "host"])) == ["sshpass", "-p", "***", "ssh", "host"]
 
 
 def test_configured_secrets_are_masked_wherever_they_are() -> None:
@@ -198,7 +258,12 @@ def test_nothing_that_a_peer_sends_makes_it_raise(value: Any, junk: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    "piece", ["a", "a-", "a1_", "--a", "-", "token", "eyJ", "://a:", 'password="\\', "auth ", " -t"]
-)
+    "piece",
+    [
+        "a", "a-", "a1_", "--a", "-", "token", "eyJ", "://a:", 'password="\\', "auth ", " -t", "mysql ", "mysql '",
+        'mysql -p"\\', "mysql \\\n", "curl -u'a:", "curl -s", " -u 'a", "a:1:b:c:", ' "a:1:', "*:*:*:*: ", "key 0",
+        "key is ", "sshpass -v ",
+    ],
+)  # fmt: skip
 def test_long_texts_are_searched_in_time_that_grows_no_faster_than_they_do(piece: str) -> None:
     mask(piece * (100_000 // len(piece)))
