@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Literal, Protocol, TypeVar, cast
 
 import msgspec
 
 from .tracecontext import Trace
+
+T = TypeVar("T")
 
 Outcome = Literal["ok", "tool_error", "error", "timeout", "cancelled"]
 Delivery = Literal["yes", "no", "maybe"]
@@ -33,7 +36,12 @@ class Noted(msgspec.Struct, frozen=True):
 
 
 class Inspector(Protocol):
-    """Looks at the payload of tool calls while they are relayed: it must be quick, and may not raise."""
+    """Looks at the payload of tool calls while they are relayed: it must be quick, and may not raise.
+
+    With `sees_answers` it is shown what servers answer, too.
+    """
+
+    sees_answers: bool
 
     def arguments(self, raw: msgspec.Raw | bytes) -> Noted:
         """What to note of the arguments, which are raw JSON, or empty where there are none."""
@@ -215,24 +223,34 @@ class Observer(Protocol):
     def __call__(self, event: Event, at: float | None = None) -> None: ...
 
 
+class ObserverOfCalls(Observer, Protocol):
+    """One that takes tool calls together: many end in one turn, and most of what a few cost one alone costs too."""
+
+    def take_calls(self, calls: Sequence[CallFinished], at: float) -> None:
+        """These ended one after the other, at this Unix time."""
+        ...
+
+
 class Bus:
     """Carries events from the core to observers. It is an `Emit`.
 
     What happens before `open` is kept and told then, with its time: observers are costly to import, so they come after
-    the servers have been started. An observer that raises is dropped from that event only; telemetry never stops work.
+    the servers have been started. An observer that raises misses what it was told then; telemetry never stops work.
 
     Events are told a moment later, through `defer` (a loop's `call_soon`): a call's answer leaves first, and is logged
-    then. `flush` tells them at once, for the end. `clock` gives Unix time.
+    then. Tool calls that ended in one turn are told together to who takes them so. `flush` tells at once, for the end.
+    `clock` gives Unix time.
     """
 
     def __init__(self, clock: Callable[[], float], defer: Callable[[Callable[[], None]], object]) -> None:
         self._clock = clock
         self._defer = defer
         self._observers: tuple[Observer, ...] = ()
+        self._of_calls: tuple[Callable[[Sequence[CallFinished], float], None], ...] = ()
         self._is_open = False
         self._early: list[tuple[float, Event]] = []
         self._waiting: list[Event] = []
-        self._failing: list[Observer] = []
+        self._failing: list[object] = []
 
     def __call__(self, event: Event) -> None:
         if not self._is_open:
@@ -245,25 +263,38 @@ class Bus:
     def open(self, *observers: Observer) -> None:
         """Tell these from now on, and first what has happened so far."""
         self._observers = observers
+        self._of_calls = tuple(getattr(observer, "take_calls", None) or _one_by_one(observer) for observer in observers)
         self._is_open = True
         early, self._early = self._early, []
         for at, event in early:
-            self._tell(event, at)
+            self._tell(self._observers, event, at)
 
     def flush(self) -> None:
         """Tell what waits."""
         waiting, self._waiting = self._waiting, []
         at = self._clock()
-        for event in waiting:
-            self._tell(event, at)
+        for kind, events in groupby(waiting, type):
+            if kind is CallFinished:
+                self._tell(self._of_calls, cast(list[CallFinished], list(events)), at)
+            else:
+                for event in events:
+                    self._tell(self._observers, event, at)
 
-    def _tell(self, event: Event, at: float) -> None:
-        for observer in self._observers:
+    def _tell(self, observers: Sequence[Callable[[T, float], None]], told: T, at: float) -> None:
+        for observer in observers:
             try:
-                observer(event, at)
+                observer(told, at)
             except Exception:
                 # No log here: the log may be what fails. Python's own hook shows it on stderr, which nobody may read:
                 # once, as what fails for one event mostly does for each.
                 if observer not in self._failing:
                     self._failing.append(observer)
                     sys.excepthook(*sys.exc_info())
+
+
+def _one_by_one(observer: Observer) -> Callable[[Sequence[CallFinished], float], None]:
+    def tell(calls: Sequence[CallFinished], at: float) -> None:
+        for call in calls:
+            observer(call, at)
+
+    return tell

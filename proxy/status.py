@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -42,6 +44,8 @@ STEP: Final = 5
 STEPS: Final = 48
 """The curve of calls: so many counts, each of so many seconds."""
 _SECONDS: Final = STEP * STEPS
+_server: Final = attrgetter("server")
+_seconds: Final = attrgetter("seconds")
 
 RATE_OVER: Final = 10
 """Seconds that the rate is a mean of."""
@@ -139,7 +143,9 @@ class Status:
         self._clock = clock
         self._redact = redact
         self._servers: dict[str, _Server] = {}
-        self._calls: deque[tuple[int, float, RequestFinished]] = deque(maxlen=MOST_CALLS)
+        self._ended: deque[tuple[float, Sequence[RequestFinished]]] = deque()
+        """What ended together, with its time: the last calls, and as many more as came with the first of them."""
+        self._kept = 0
         self._clients: dict[str, Client] = {}
         self._ours = frozenset(ours)
         self._began = clock()
@@ -151,10 +157,7 @@ class Status:
         """Take one event."""
         when = self._clock() if at is None else at
         if isinstance(event, RequestFinished):
-            self.last += 1
-            self._calls.append((self.last, when, event))
-            if event.server:
-                self._of(event.server).finished(event, when)
+            self._take_request(event, when)
         elif isinstance(event, ServerOutput):
             self._lines += 1
             self._of(event.server).printed(Line(self._lines, when, event.stream, event.text))
@@ -170,6 +173,29 @@ class Status:
             self._clients.pop(event.session, None)
         elif isinstance(event, ServerRemoved):
             self._servers.pop(event.server, None)
+
+    def _take_request(self, request: RequestFinished, at: float) -> None:
+        if isinstance(request, CallFinished):
+            self.take_calls((request,), at)
+            return
+        self._keep((request,), at)
+        if request.server:
+            self._of(request.server).asked(request, at)
+
+    def take_calls(self, calls: Sequence[CallFinished], at: float) -> None:
+        """Take tool calls that ended together."""
+        self._keep(calls, at)
+        for server, ended in groupby(calls, _server):
+            if server:
+                self._of(server).called(list(ended), at)
+
+    def _keep(self, requests: Sequence[RequestFinished], at: float) -> None:
+        self._ended.append((at, requests))
+        self.last += len(requests)
+        self._kept += len(requests)
+        while self._kept - len(oldest := self._ended[0][1]) >= MOST_CALLS:
+            self._ended.popleft()
+            self._kept -= len(oldest)
 
     @property
     def now(self) -> float:
@@ -191,8 +217,9 @@ class Status:
 
     def calls(self, limit: int = MOST_CALLS, *, after: int = 0) -> list[Call]:
         """The last calls, at most so many and the newest first, that came after the one of this number."""
-        newer = itertools.takewhile(lambda kept: kept[0] > after, reversed(self._calls))
-        return [self._shown(*kept) for kept in itertools.islice(newer, limit)]
+        kept = ((at, request) for at, requests in reversed(self._ended) for request in reversed(requests))
+        numbered = zip(range(self.last, max(after, self.last - MOST_CALLS), -1), kept, strict=False)
+        return [self._shown(number, *one) for number, one in itertools.islice(numbered, limit)]
 
     def figures(self, server: str) -> Figures:
         """What is known of a server."""
@@ -258,20 +285,23 @@ class _Server:
         self._failed = _Counts()
         self._trouble: tuple[float, str, str] | None = None
 
-    def finished(self, event: RequestFinished, at: float) -> None:
-        outcome, is_call = event.outcome, type(event) is CallFinished
-        if is_call:
-            self._calls += 1
-            self._seconds.add(at)
-            self._durations.append(event.seconds)
-            self._percentiles = None
-        if outcome == "ok":
-            return
-        if outcome in _SERVER_FAILED:
-            self._trouble = (at, event.tool or event.name, event.reason)
-        if is_call and outcome in FAILED:
-            self._failures += 1
-            self._failed.add(at)
+    def called(self, calls: Sequence[CallFinished], at: float) -> None:
+        """These calls of its tools ended."""
+        self._calls += len(calls)
+        self._seconds.add(at, len(calls))
+        self._durations.extend(map(_seconds, calls))
+        self._percentiles = None
+        for call in calls:
+            if call.outcome != "ok":
+                self.asked(call, at)
+                if call.outcome in FAILED:
+                    self._failures += 1
+                    self._failed.add(at)
+
+    def asked(self, request: RequestFinished, at: float) -> None:
+        """What it was asked for ended."""
+        if request.outcome in _SERVER_FAILED:
+            self._trouble = (at, request.tool or request.name, request.reason)
 
     def printed(self, line: Line) -> None:
         if len(self.tail) == MOST_LINES:
@@ -322,11 +352,11 @@ class _Counts:
         self._counts = [0] * _SECONDS
         self._last = 0
 
-    def add(self, now: float) -> None:
+    def add(self, now: float, number: int = 1) -> None:
         second = int(now)
         if second != self._last:
             self._turn(second)
-        self._counts[self._last % _SECONDS] += 1
+        self._counts[self._last % _SECONDS] += number
 
     def last(self, now: float, seconds: int) -> int:
         """The sum over so many seconds, the one that runs included."""

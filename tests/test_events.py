@@ -1,7 +1,7 @@
 """Facts are kept until somebody listens, told in order, and a listener that fails stops nothing."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -64,6 +64,28 @@ def test_what_happens_then_is_told_in_order_a_moment_later() -> None:
     turns.bus(notice("c"))
     turns.turn()
     assert listener.told[2:] == [("c", 20.0)]
+
+
+def test_calls_that_ended_in_one_turn_are_told_together_and_in_their_place() -> None:
+    turns, told = Turns(), list[object]()
+
+    class Listener:
+        def __call__(self, event: Event, at: float | None = None) -> None:
+            told.append(event)
+
+        def take_calls(self, calls: Sequence[CallFinished], at: float) -> None:
+            told.append(list(calls))
+
+    alone: list[Event] = []
+    turns.bus.open(Listener(), lambda event, at=None: alone.append(event))
+    first, second, third = (
+        CallFinished("client", "session", str(number), "git", "status", "ok", 0.1, 10, 20) for number in range(3)
+    )
+    for event in (first, second, notice("between"), third):
+        turns.bus(event)
+    turns.turn()
+    assert told == [[first, second], notice("between"), [third]]
+    assert alone == [first, second, notice("between"), third]
 
 
 def test_each_turn_is_asked_for_once() -> None:

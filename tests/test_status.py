@@ -1,6 +1,10 @@
 """What is kept of events for the page: bounded, by the time that events have, and without secrets."""
 
+from typing import get_args
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy import status as module
 from proxy.events import (
@@ -58,6 +62,46 @@ def test_no_more_calls_are_kept_than_may_be(status: Status) -> None:
         status(call())
     kept = status.calls(2 * MOST_CALLS)
     assert (len(kept), kept[0].number, kept[-1].number) == (MOST_CALLS, MOST_CALLS + 5, 6)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(
+                st.builds(
+                    call,
+                    st.sampled_from("ab"),
+                    server=st.sampled_from(["", "one", "two"]),
+                    outcome=st.sampled_from(get_args(Outcome)),
+                    seconds=st.floats(0, 9),
+                ),
+                min_size=1,
+                max_size=8,
+            ),
+            st.integers(0, 9),
+        ),
+        max_size=8,
+    ),
+    st.integers(1, 12),
+    st.integers(0, 40),
+)
+def test_calls_that_end_together_are_kept_as_if_each_had_ended_alone(
+    turns: list[tuple[list[CallFinished], int]], most: int, after: int
+) -> None:
+    clock = Clock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MOST_CALLS", most)
+        together, alone = Status(clock), Status(clock)
+        for calls, later in turns:
+            clock.now += later
+            together.take_calls(calls, clock.now)
+            for one in calls:
+                alone(one)
+        assert together.calls(after=after) == alone.calls(after=after)
+        assert len(alone.calls()) == min(sum(len(calls) for calls, _ in turns), most)
+        assert together.last == alone.last
+        for server in ("one", "two"):
+            assert together.figures(server) == alone.figures(server)
 
 
 def test_a_call_has_the_time_that_it_is_told_with(status: Status) -> None:

@@ -14,7 +14,7 @@ from ..events import CallFinished, Delivery, Inspector, Noted, Outcome, RequestF
 from .methods import Method
 from .peers import Link, Session
 from .target import Target
-from .tracing import Span
+from .tracing import Span, Unrecorded
 
 _LONGEST_OWN: Final = 2000
 """Characters of a URI that are told: clients may ask for ones without end."""
@@ -108,7 +108,7 @@ class Call:
         """Known once it has ended."""
         self.inspector: Inspector | None = None
         self.noted: Noted | None = None
-        self.span: Span | None = None
+        self.span: Span | Unrecorded | None = None
         """Its place in a trace, where that is ours to tell."""
 
     def goes_to(self, link: Link, now: float) -> int:
@@ -139,7 +139,7 @@ class Call:
             else:
                 parts.append(value)
         if self.span is not None and "_meta" not in params:
-            parts.append(b',"_meta":{"traceparent":%b}' % self.span.header)
+            parts += (b',"_meta":{"traceparent":', self.span.header, b"}")
         # The first member's comma becomes the opening brace.
         return b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":{%b}}\n' % (number, method.raw, b"".join(parts)[1:])
 
@@ -163,8 +163,9 @@ class Call:
 
     def inspect(self, inspector: Inspector) -> None:
         """Have its payload looked at, now and once its server answers."""
-        self.inspector = inspector
         self.noted = inspector.arguments(self.params.get("arguments", b""))
+        if inspector.sees_answers:
+            self.inspector = inspector
 
     def pass_on(self, member: bytes, payload: Raw | bytes) -> int:
         """Answer it with the `result` or `error` of its server, byte for byte; returns the line's length."""

@@ -27,7 +27,7 @@ from .elicitation import signed
 from .peers import Link, Session
 from .state import State
 from .tasks import Tasks, begun_task, end_progress, read_tasks, rename_related, with_related
-from .tracing import Span
+from .tracing import Span, Unrecorded
 
 Outcome = Literal["ok", "error", "refused", "timeout", "cancelled"]
 
@@ -79,7 +79,7 @@ class Question:
         """The client's own id of the task that it asks about."""
         self.augmented = False
         """The client may make a task of it."""
-        self.span: Span | None = None
+        self.span: Span | Unrecorded | None = None
         self.line = b""
         """What the client is still to be sent."""
 

@@ -17,20 +17,49 @@ from .. import tracecontext, wire
 from ..errors import WireError
 from ..tracecontext import RANDOM, SAMPLED, Trace
 
-_NOT_ZERO: Final = 1 << 128 | 1 << 64 | 1
-"""A bit of a trace's id and of each of two spans' behind it: the standard keeps the zero for "none"."""
-_TWO: Final = (1 << 128) - 1
-_LAST: Final = (1 << 64) - 1
+_NOT_ZERO: Final = 1 << 64 | 1
+"""A bit of each of two ids: the standard keeps the zero for "none"."""
 
 
 class Spanned(Protocol):
     """What may have a span."""
 
-    span: Span | None
+    span: Span | Unrecorded | None
+
+
+class Unrecorded(msgspec.Struct, frozen=True):
+    """The place of a request in a trace that begins with it and is not sampled: nothing of it is told here.
+
+    `header` is the `traceparent` for the server, as JSON. Most requests have no more than this.
+    """
+
+    header: bytes
+
+    @property
+    def is_root(self) -> bool:
+        """As of a `Span`."""
+        return True
+
+    def child(self, served: str, asked: str) -> Unrecorded:
+        """The same of what is asked within it."""
+        return Unrecorded(b"%b%b%b" % (self.header[:_UP_TO_SPAN], asked.encode(), self.header[_BEHIND_SPAN:]))
+
+    def mark(self, meta: Mapping[str, Raw | bytes]) -> dict[str, Raw | bytes]:
+        """As a `Span` does."""
+        return _marked(meta, self.header, is_root=True)
+
+    def sent(self, id: int, now: float) -> None:
+        """Nothing to tell."""
+
+    def failed(self, code: int, *, ours: bool) -> None:
+        """Nothing to tell."""
+
+    def ended(self, name: str, started: float, now: float) -> None:
+        """Nothing to tell."""
 
 
 class Span(msgspec.Struct):
-    """What one request is in its trace; `header` is the `traceparent` for the server, as JSON.
+    """What one request is in its trace, recorded; `header` is the `traceparent` for the server, as JSON.
 
     The rest is as in `Trace`, which it becomes.
     """
@@ -59,11 +88,8 @@ class Span(msgspec.Struct):
         return _span(self.trace_id, self.asked, served, asked, self.flags, self.state)
 
     def mark(self, meta: Mapping[str, Raw | bytes]) -> dict[str, Raw | bytes]:
-        """The members of a `_meta` with us as the parent. The state of a trace that ends here goes no further."""
-        marked: dict[str, Raw | bytes] = {**meta, "traceparent": self.header}
-        if not self.parent:
-            marked.pop("tracestate", None)
-        return marked
+        """The members of a `_meta` with us as the parent."""
+        return _marked(meta, self.header, is_root=self.is_root)
 
     def sent(self, id: int, now: float) -> None:
         """The request leaves under this id; perhaps not for the first time."""
@@ -76,10 +102,8 @@ class Span(msgspec.Struct):
         """The answer is an error."""
         self.code, self.ours = code, ours
 
-    def ended(self, name: str, started: float, now: float) -> Trace | None:
-        """What there is to tell; None of what is not sampled."""
-        if not self.flags & SAMPLED:
-            return None
+    def ended(self, name: str, started: float, now: float) -> Trace:
+        """What there is to tell."""
         return Trace(
             self.trace_id,
             self.parent,
@@ -97,6 +121,19 @@ class Span(msgspec.Struct):
         )
 
 
+_UNSAMPLED: Final = f"{RANDOM:02x}"
+_UP_TO_SPAN: Final = len('"00-') + 32 + len("-")
+_BEHIND_SPAN: Final = _UP_TO_SPAN + 16
+
+
+def _marked(meta: Mapping[str, Raw | bytes], header: bytes, *, is_root: bool) -> dict[str, Raw | bytes]:
+    """The members of a `_meta` with this `traceparent`. The state of a trace that ended here goes no further."""
+    marked: dict[str, Raw | bytes] = {**meta, "traceparent": header}
+    if is_root:
+        marked.pop("tracestate", None)
+    return marked
+
+
 def _span(trace_id: str, parent: str, served: str, asked: str, flags: int, state: str) -> Span:
     header = b'"00-%b-%b-%02x"' % (trace_id.encode(), asked.encode(), flags)
     return Span(trace_id, parent, served, asked, flags, state, header)
@@ -106,11 +143,12 @@ class Tracing:
     """Begins spans. Of the traces that begin here the share `ratio` is sampled; `bits` gives so many random ones."""
 
     def __init__(self, ratio: float, bits: Callable[[int], int]) -> None:
-        self._bound = round(ratio * (1 << 64))
+        # Hex digits compare as their numbers do; what is more than all of them is not one of them.
+        self._bound = f"{round(ratio * (1 << 64)):016x}" if ratio < 1 else "g"
         self._bits = bits
 
-    def begin(self, meta: Raw | None) -> Span | None:
-        """The span of a request with this `_meta`, if any; None where its caller's context passes as it is."""
+    def begin(self, meta: Raw | None) -> Span | Unrecorded | None:
+        """The place of a request with this `_meta`, if any; None where its caller's context passes as it is."""
         if meta is None:
             return self._root()
         members: dict[str, Raw] = {}
@@ -124,7 +162,7 @@ class Tracing:
         state = tracecontext.state(wire.text(members.get("tracestate")))
         return _span(parent.trace_id, parent.span_id, *self._two(), parent.flags, state)
 
-    def begin_question(self, meta: Raw | None, calls: Sequence[Spanned]) -> Span | None:
+    def begin_question(self, meta: Raw | None, calls: Sequence[Spanned]) -> Span | Unrecorded | None:
         """The same of what a server asks while it works on these calls: without a context of its own it belongs to the
         call, if there is only one.
         """
@@ -134,14 +172,15 @@ class Tracing:
         call = calls[0].span
         return call.child(*self._two()) if call is not None else None
 
-    def _root(self) -> Span:
-        number = self._bits(256) | _NOT_ZERO
-        ids = number.to_bytes(32, "big").hex()
+    def _root(self) -> Span | Unrecorded:
+        ids = (self._bits(128 + 64) | _NOT_ZERO).to_bytes(16 + 8, "big").hex()
         # The same decision as the SDKs' own samplers take on the same id: by its last 64 bits.
-        flags = RANDOM | SAMPLED if number >> 128 & _LAST < self._bound else RANDOM
-        return _span(ids[:32], "", ids[32:48], ids[48:], flags, "")
+        if ids[16:32] < self._bound:
+            served, _ = self._two()
+            return _span(ids[:32], "", served, ids[32:], RANDOM | SAMPLED, "")
+        return Unrecorded(f'"00-{ids[:32]}-{ids[32:]}-{_UNSAMPLED}"'.encode())
 
     def _two(self) -> tuple[str, str]:
         """The ids of two spans."""
-        ids = (self._bits(128) | _NOT_ZERO & _TWO).to_bytes(16, "big").hex()
+        ids = (self._bits(128) | _NOT_ZERO).to_bytes(16, "big").hex()
         return ids[:16], ids[16:]

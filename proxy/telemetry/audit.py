@@ -15,7 +15,7 @@ from .sink import LogSink
 from .timestamp import milliseconds, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..config.models import AuditSettings
     from ..events import Emit
@@ -46,7 +46,7 @@ class Row(msgspec.Struct, omit_defaults=True):
     peer: str = ""
 
 
-_encode: Final = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder()
 
 
 class Audit:
@@ -61,31 +61,36 @@ class Audit:
     def __call__(self, event: Event, at: float | None = None) -> None:
         """Write the row of a call that ended at `at`, in Unix seconds, or just now."""
         if type(event) is CallFinished:
-            self._sink.write(_encode(self._row(event, self._clock() if at is None else at)) + b"\n")
+            self.take_calls((event,), self._clock() if at is None else at)
 
-    def _row(self, call: CallFinished, at: float) -> Row:
-        shown = self._redact.shown
-        refused = call.delivered == "no" and call.outcome != "cancelled"
-        return Row(
-            timestamp(at),
-            shown[call.client],
-            shown[call.session],
-            shown[call.request_id],
-            shown[call.server],
-            shown[call.tool],
-            "refused" if refused else "allowed",
-            call.outcome,
-            call.delivered,
-            milliseconds(call.seconds),
-            call.noted.digest if call.noted is not None else "",
-            shown[call.name],
-            shown[call.reason],
-            call.front,
-            call.peer,
-        )
+    def take_calls(self, calls: Sequence[CallFinished], at: float) -> None:
+        """Write the rows of calls that ended together."""
+        time, shown, number = timestamp(at), self._redact.shown, self._redact.number
+        rows = [
+            Row(
+                time,
+                shown[call.client],
+                shown[call.session],
+                number(call.request_id),
+                shown[call.server],
+                shown[call.tool],
+                "refused" if call.delivered == "no" and call.outcome != "cancelled" else "allowed",
+                call.outcome,
+                call.delivered,
+                milliseconds(call.seconds),
+                call.noted.digest if call.noted is not None else "",
+                shown[call.name],
+                shown[call.reason],
+                call.front,
+                call.peer,
+            )
+            for call in calls
+        ]
+        self._sink.write(_encode.encode_lines(rows), len(rows))
 
     def _missing(self, rows: int) -> bytes:
-        return _encode({"time": timestamp(self._clock()), "event": "rows_missing", "rows": rows}) + b"\n"
+        row = {"time": timestamp(self._clock()), "event": "rows_missing", "rows": rows}
+        return _encode.encode_lines([row])
 
 
 def open_audit(

@@ -13,7 +13,7 @@ import sys
 import time
 import types
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -35,7 +35,7 @@ from ..events import (
     ServerStartFinished,
     ServerStateChanged,
 )
-from .lines import Fields, Render, console, of_call, to_json, without_secrets
+from .lines import Fields, Render, console, of_calls, to_json, without_secrets
 from .redact import Redactor
 from .sink import LogSink, open_sink
 from .timestamp import milliseconds, timestamp
@@ -104,12 +104,12 @@ class LogObserver:
         logger: FilteringBoundLogger,
         clock: Callable[[], float],
         levels: Levels,
-        call: Callable[[CallFinished, float], None],
+        write_calls: Callable[[Sequence[CallFinished], float], None],
     ) -> None:
         self._logger = logger
         self._clock = clock
         self._levels = levels
-        self._call = call
+        self._write_calls = write_calls
         self._buckets: dict[str, _Bucket] = {}
         self.left_out: Counter[str] = Counter()
         """Lines of each server that were printed too fast to be logged, all since the start."""
@@ -122,15 +122,27 @@ class LogObserver:
         """Log one event. `at` is when it happened, in Unix seconds, where that was not just now."""
         if at is None:
             at = time.time()
+        if type(event) is CallFinished:
+            self.take_calls((event,), at)
+            return
         if type(event) is ServerRemoved:
             self._forget(event.server, at)
-        if type(event) is CallFinished:
-            if self._levels.of(event.server) <= _INFO:
-                self._call(event, at)
-        elif _NUMBERS[level := self._level(event)] >= self._levels.of(getattr(event, "server", "")) and (
+        if _NUMBERS[level := self._level(event)] >= self._levels.of(getattr(event, "server", "")) and (
             type(event) is not ServerOutput or self._allows(event.server, at)
         ):
             self._write(event, level, at)
+        if self._owing:
+            self._settle(at)
+
+    def take_calls(self, calls: Sequence[CallFinished], at: float) -> None:
+        """Log tool calls that ended together."""
+        levels = self._levels
+        if levels.differ:
+            calls = [call for call in calls if levels.of(call.server) <= _INFO]
+        elif levels.least > _INFO:
+            calls = ()
+        if calls:
+            self._write_calls(calls, at)
         if self._owing:
             self._settle(at)
 
@@ -212,6 +224,7 @@ class Levels:
         self.least = _NUMBERS[settings.level]
         self._servers = {server: _NUMBERS[level] for server, level in settings.levels.items()}
         self.lowest = min(self.least, *self._servers.values(), _NUMBERS["error"])
+        self.differ = bool(self._servers)
 
     def of(self, server: str) -> int:
         """That of what is about this one."""
@@ -253,13 +266,14 @@ def build_logs(
     `clock` (seconds) paces what is rate-limited.
     """
     redact = redactor or Redactor()
+    payloads = settings.payloads is not False
     render: Render = to_json if settings.format == "json" else console(colours=sink.is_terminal)
     sink.describe_dropped = lambda lines: render(
-        {"time": timestamp(time.time()), "level": "warning", "event": "log_lines_dropped", "lines": lines}
+        [{"time": timestamp(time.time()), "level": "warning", "event": "log_lines_dropped", "lines": lines}]
     )
 
     def finish(_: object, level: str, fields: Fields) -> bytes:
-        # The one place that each line passes but that of a call, so that no field is forgotten.
+        # The one place that each line passes but those of calls, so that no field is forgotten.
         for key, value in fields.items():
             if type(value) is str:
                 fields[key] = redact(value)
@@ -267,14 +281,14 @@ def build_logs(
                 fields[key] = without_secrets(value, redact)
         fields["time"] = timestamp(fields["time"])
         fields["level"] = level
-        return render(fields)
+        return render([fields])
 
     sink.describe_problem = lambda reason: render(
-        {"time": timestamp(time.time()), "level": "warning", "event": "log_not_rotated", "reason": redact(reason)}
+        [{"time": timestamp(time.time()), "level": "warning", "event": "log_not_rotated", "reason": redact(reason)}]
     )
 
-    def call(event: CallFinished, at: float) -> None:
-        sink.write(render(of_call(event, at, redact)))
+    def write_calls(calls: Sequence[CallFinished], at: float) -> None:
+        sink.write(render(of_calls(calls, at, redact, payloads=payloads)), len(calls))
 
     levels = Levels(settings)
     logger = structlog.wrap_logger(
@@ -287,7 +301,7 @@ def build_logs(
         level="",
         event="",
     )
-    observer = LogObserver(logger.bind(), clock, levels, call)
+    observer = LogObserver(logger.bind(), clock, levels, write_calls)
     sink.before_close = observer.finish
     return observer
 

@@ -7,7 +7,7 @@ somebody looks: see `pulled`.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
@@ -98,11 +98,16 @@ class Metrics:
     def __call__(self, event: Event, at: float | None = None) -> None:
         """Count one event; `at` is taken and ignored, since series carry no time of their own."""
         if type(event) is CallFinished:
-            self._tallies.count(event)
-            if event.waited is not None:
-                self._wait(event.server, event.waited)
+            self.take_calls((event,))
         elif (take := self._others.get(type(event))) is not None:
             take(event)
+
+    def take_calls(self, calls: Sequence[CallFinished], at: float | None = None) -> None:
+        """Count tool calls that ended together."""
+        self._tallies.count(calls)
+        for call in calls:
+            if call.waited is not None:
+                self._wait(call.server, call.waited)
 
     def _request(self, event: RequestFinished) -> None:
         self._requests.labels(self._label(event.server), _method(event.method), event.outcome).inc()

@@ -42,6 +42,8 @@ def inspector(settings: ProxySettings, redactor: Redactor) -> Inspector | None:
 class Digests:
     """The SHA-256 of the arguments, over the bytes as the client sent them."""
 
+    sees_answers = False
+
     def arguments(self, raw: msgspec.Raw | bytes) -> Noted:
         return Noted(sha256(raw).hexdigest()) if raw else _NOTHING
 
@@ -51,6 +53,8 @@ class Digests:
 
 class Sizes:
     """The names of the arguments, with the bytes of each one's value; of very many the first."""
+
+    sees_answers = False
 
     def arguments(self, raw: msgspec.Raw | bytes) -> Noted:
         try:
@@ -66,6 +70,8 @@ class Sizes:
 
 class Texts:
     """Arguments and answer as `show` makes texts of them, which has to leave out what nobody may see."""
+
+    sees_answers = True
 
     def __init__(self, show: Callable[[bytes], str]) -> None:
         self._show = show
@@ -83,6 +89,7 @@ class _Both:
     def __init__(self, digests: Inspector, others: Inspector) -> None:
         self._digests = digests
         self._others = others
+        self.sees_answers = others.sees_answers
 
     def arguments(self, raw: msgspec.Raw | bytes) -> Noted:
         noted = self._others.arguments(raw)

@@ -36,6 +36,8 @@ class Redactor:
         """The same as a mapping, to look up much at once: `shown[text]`. After `learn` it is another one."""
         self._wanted: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
+        self._any_digits = False
+        """Digits alone may be a secret, or a form of one."""
         self._shortest = self._longest = 0
         self.learn(secrets)
 
@@ -48,11 +50,21 @@ class Redactor:
         self._wanted |= wanted
         self._shortest = min(map(len, self._wanted))
         self._longest = 6 * max(map(len, self._wanted))
-        self._pattern = _pattern(self._wanted)
+        forms = {form for secret in self._wanted for form in _forms(secret)}
+        self._any_digits = any(map(str.isdigit, forms))
+        self._pattern = _pattern(forms)
         # The last step, and a new dict: a thread that is in a call remembers what it then knew in the old one.
         self.shown = _Memory(self._clean)
 
     def __call__(self, text: str) -> str:
+        return self.shown[text]
+
+    def number(self, text: str) -> str:
+        """The same of what mostly is a number, such as a request's id, and another one each time: to remember those
+        would cost more than to look at them.
+        """
+        if text.isdigit() and text.isascii() and len(text) <= MEMORABLE and not self._any_digits:
+            return text
         return self.shown[text]
 
     def _clean(self, text: str) -> str:
@@ -108,10 +120,7 @@ def _cut(text: str, much: bool) -> str:
     return data[:LONGEST_TEXT].decode(errors="ignore") + " [cut]"
 
 
-def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    forms = {form for secret in secrets for form in _forms(secret)}
-    if not forms:
-        return None
+def _pattern(forms: Iterable[str]) -> re.Pattern[str] | None:
     # The longest first: otherwise a part that is found leaves the rest of the whole standing.
     return re.compile("|".join(sorted(forms, key=lambda form: (-len(form), form))))
 

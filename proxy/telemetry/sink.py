@@ -74,6 +74,7 @@ class LogSink:
         self._fd = -1
         self._lock = threading.RLock()  # re-entrant: a warning or a signal may log in the middle of a write
         self._lines: list[bytes] = []
+        """Each of them one, or several that came together."""
         self._size = 0
         self._rest = memoryview(b"")
         self._told: dict[bytes, int] = {}
@@ -100,16 +101,17 @@ class LogSink:
     def is_terminal(self) -> bool:
         return self._fd >= 0 and os.isatty(self._fd)
 
-    def write(self, line: bytes) -> None:
+    def write(self, data: bytes, lines: int = 1) -> None:
+        """Take so many finished lines."""
         with self._lock:
             if self._fd < 0:
                 return
-            if self._size + len(line) > LIMIT:
-                self.dropped += 1
+            if self._size + len(data) > LIMIT:
+                self.dropped += lines
             else:
                 if self.dropped:
                     self._tell_dropped()
-                self._put(line)
+                self._put(data)
             if self._timer is not None and self._size < AT_ONCE and self._on_loop():
                 return
             self._later_or_now()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
+from operator import attrgetter
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -25,6 +26,7 @@ BYTES_OF_A_TOKEN: Final = 4
 MOST_TOOLS: Final = 200
 """Of one server; the calls of the tools beyond share the label "other"."""
 OTHER: Final = "other"
+_key: Final = attrgetter("server", "tool")
 _WITH_RESULT: Final = frozenset({"ok", "tool_error"})
 
 
@@ -40,6 +42,18 @@ class _Tally:
         self.sizes = [0] * (len(SIZES) + 1)
         self.bytes = 0
 
+    def add(self, calls: Iterable[CallFinished]) -> None:
+        outcomes, durations, sizes = self.outcomes, self.durations, self.sizes
+        for call in calls:
+            outcome, seconds = call.outcome, call.seconds
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+            durations[bisect_left(BUCKETS, seconds)] += 1
+            self.seconds += seconds
+            if outcome in _WITH_RESULT:
+                size = call.bytes_out
+                sizes[bisect_left(SIZES, size)] += 1
+                self.bytes += size
+
 
 class Tallies(Collector):
     """Counts the calls of each tool. `label` sees every label, once: see `Metrics`."""
@@ -54,18 +68,10 @@ class Tallies(Collector):
         self._shown: dict[tuple[str, str], _Tally] = {}
         """By their labels: several that look alike are one."""
 
-    def count(self, event: CallFinished) -> None:
-        """A call ended."""
-        key = event.server, event.tool
-        tally = self._found.get(key) or self._find(key)
-        outcome, seconds = event.outcome, event.seconds
-        tally.outcomes[outcome] = tally.outcomes.get(outcome, 0) + 1
-        tally.durations[bisect_left(BUCKETS, seconds)] += 1
-        tally.seconds += seconds
-        if outcome in _WITH_RESULT:
-            size = event.bytes_out
-            tally.sizes[bisect_left(SIZES, size)] += 1
-            tally.bytes += size
+    def count(self, calls: Iterable[CallFinished]) -> None:
+        """These ended."""
+        for key, ended in groupby(calls, _key):
+            (self._found.get(key) or self._find(key)).add(ended)
 
     def forget(self, server: str) -> None:
         """It is no more, and neither are its series; those of another server with the same label stay."""

@@ -11,11 +11,12 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from ..events import (
+    CallFinished,
     ClientConnected,
     ClientGone,
     Event,
@@ -102,6 +103,12 @@ class Traces:
             self._servers[event.server] = way_to(self._find(event.server), event.protocol)
         elif isinstance(event, ServerRemoved):
             self._servers.pop(event.server, None)
+
+    def take_calls(self, calls: Sequence[CallFinished], at: float) -> None:
+        """Note those of these calls that are recorded."""
+        for call in calls:
+            if call.trace is not None:
+                self._sender.take(of_request(call, call.trace, *self._ways(call.session, call.server)))
 
     def _ways(self, session: str, server: str) -> tuple[Way, Way]:
         return self._clients.get(session, _UNKNOWN), self._servers.get(server, _UNKNOWN)

@@ -12,8 +12,11 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 def busy_seconds(pid: int) -> float:
     """The time that all its threads have been on a CPU, to the nanosecond. What its ended threads had is left out."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    busy = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that ends meanwhile
+            busy += int((task / "schedstat").read_text().split()[0])
+    return busy / 1e9
 
 
 def cpu_seconds(pid: int) -> float:

@@ -60,6 +60,8 @@ def test_a_call_shows_what_it_waits_for() -> None:
 class Notes:
     """An inspector that keeps what it is shown."""
 
+    sees_answers = True
+
     def __init__(self) -> None:
         self.seen: list[bytes] = []
 

@@ -52,6 +52,13 @@ def test_a_call_is_one_row_that_says_who_what_and_how_it_ended(tmp_path: Path) -
     }
 
 
+def test_calls_that_end_together_are_rows_like_those_of_each_alone(tmp_path: Path) -> None:
+    calls = [CALL, SAME(CALL, request_id='"a"', delivered="no", outcome="error", reason="no"), SAME(CALL, tool="b")]
+    together, alone = Written(tmp_path / "together"), Written(tmp_path / "alone")
+    together.audit.take_calls(calls, AT)
+    assert together() == alone(*calls)
+
+
 def test_the_time_is_that_of_the_event(tmp_path: Path) -> None:
     written = Written(tmp_path / "audit")
     written.audit(CALL, at=AT + 1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.events import CallFinished, Noted
-from proxy.telemetry.lines import console, of_call, to_json
+from proxy.telemetry.lines import console, of_calls, to_json
 from proxy.telemetry.redact import MASK, Redactor
 from proxy.tracecontext import Trace
 
@@ -20,7 +20,7 @@ TRACE = Trace("0af7651916cd43dd8448eb211c80319c", "", "b7ad6b7169203331", "b9c7c
 
 
 def line_of(call: CallFinished) -> dict[str, object]:
-    line: dict[str, object] = json.loads(to_json(of_call(call, AT, Redactor([SECRET]))))
+    line: dict[str, object] = json.loads(to_json(of_calls([call], AT, Redactor([SECRET]), payloads=True)))
     return line
 
 
@@ -46,8 +46,8 @@ def test_no_secret_is_in_any_member(before: str, after: str) -> None:
     text = before + SECRET + after
     noted = Noted("hash", {text: 1}, text, text)
     call = CallFinished(text, text, text, text, text, "error", 0.1, 1, 2, name=text, reason=text, noted=noted)
-    line = of_call(call, AT, Redactor([SECRET]))
-    for shown in (to_json(line), console(colours=False)(line)):
+    lines = of_calls([call], AT, Redactor([SECRET]), payloads=True)
+    for shown in (to_json(lines), console(colours=False)(lines)):
         assert SECRET.encode() not in shown
         assert shown.count(MASK.encode()) >= 10
         assert shown.endswith(b"\n")
@@ -55,8 +55,8 @@ def test_no_secret_is_in_any_member(before: str, after: str) -> None:
 
 
 def test_people_see_the_members_as_pairs() -> None:
-    line = of_call(msgspec.structs.replace(FAILED, client="my client"), AT, Redactor())
-    assert console(colours=True)(line).decode() == (
+    lines = of_calls([msgspec.structs.replace(FAILED, client="my client")], AT, Redactor(), payloads=True)
+    assert console(colours=True)(lines).decode() == (
         "03:04:05.678 \x1b[32minfo   \x1b[0m call             "
         'client="my client" session=8f3b request_id=17 server="" tool="" outcome=error ms=12.346 bytes_in=345 '
         'bytes_out=99 name=gti__x reason="no such tool" delivered=no\n'

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.models import LogFormat, LogLevel, LogSettings
+from proxy.config.models import LogFormat, LogLevel, LogSettings, Payloads
 from proxy.events import (
     CallFinished,
     CatalogueChanged,
@@ -63,11 +63,12 @@ class Log:
         format: LogFormat = "json",
         redactor: Redactor | None = None,
         levels: dict[str, LogLevel] | None = None,
+        payloads: Payloads = "redacted",
     ) -> None:
         self.now = 1000.0
         self.file = folder / "manifold.log"
         self.sink = LogSink(self.file)
-        settings = LogSettings(level=level, format=format, levels=levels or {})
+        settings = LogSettings(level=level, format=format, levels=levels or {}, payloads=payloads)
         self.observer: LogObserver = build_logs(settings, sink=self.sink, redactor=redactor, clock=lambda: self.now)
 
     def __call__(self, *events: Event) -> list[dict[str, Any]]:
@@ -100,6 +101,24 @@ def test_what_was_noted_of_the_payload_is_at_the_end_of_a_calls_line(tmp_path: P
     assert list(line)[-3:] == ["argument_bytes", "arguments", "result"]
     assert line["argument_bytes"] == {"pass-***": 12, "n": 1}
     assert (line["arguments"], line["result"]) == ('{"n":1}', "it is ***")
+
+
+def test_what_the_audit_alone_has_asked_for_is_not_in_the_log(tmp_path: Path) -> None:
+    noted = Noted("a hash", {"n": 1}, '{"n":1}', "it is so")
+    (line,) = Log(tmp_path, payloads=False)(msgspec.structs.replace(CALL, noted=noted))
+    assert "a hash" not in line.values()
+    assert not {"argument_bytes", "arguments", "result"} & line.keys()
+
+
+@pytest.mark.parametrize("levels", [{}, {"github": "warning"}, {"other": "warning"}])
+def test_calls_that_end_together_are_lines_like_those_of_each_alone(
+    levels: dict[str, LogLevel], tmp_path: Path
+) -> None:
+    calls = [msgspec.structs.replace(CALL, server=server, request_id="7") for server in ("github", "other", "github")]
+    (tmp_path / "alone").mkdir()
+    alone, together = Log(tmp_path / "alone", levels=levels), Log(tmp_path, levels=levels)
+    together.observer.take_calls(calls, AT)
+    assert together.lines() == alone(*calls)
 
 
 def test_a_call_that_only_the_audit_looked_at_has_the_same_line_as_any(tmp_path: Path) -> None:

@@ -88,6 +88,14 @@ def test_every_result_can_be_encoded_and_holds_no_control_characters(text: str) 
     assert clean(shown) == shown
 
 
+@given(st.text('0123456789٣²-"', max_size=12), st.lists(st.text("0123", min_size=SHORTEST, max_size=6), max_size=2))
+def test_a_number_is_shown_as_any_text_is(text: str, found: list[str]) -> None:
+    redactor = Redactor(found)
+    assert redactor.number(text) == redactor(text)
+    redactor.learn(["1212"])
+    assert redactor.number(text) == redactor(text)
+
+
 def test_colours_and_forged_lines_become_plain() -> None:
     assert Redactor()("\x1b[31mred\x1b[0m\r \x07\u202eabc") == "red abc"
 
