@@ -136,12 +136,12 @@ $(TEST)/.browser: $(TEST)/.locked
 # So are metrics and alerts in the machine's own Prometheus, and the unit by its systemd-analyze. The package would start
 # a daemon: unless a policy stands there already, ours says no while it is installed.
 $(TEST)/.prometheus: $(TEST)/.locked
-	@{ command -v promtool && command -v systemd-analyze; } >/dev/null \
+	@{ command -v promtool && command -v prometheus-node-exporter && command -v systemd-analyze; } >/dev/null \
 	    || { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq \
 	    && ( policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { trap "rm -f $$policy" EXIT; \
 	        printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; }; \
-	    apt-get install -y -qq --no-install-recommends prometheus systemd >/dev/null ); } \
-	    || echo 'The tests of metrics want Prometheus, those of the unit systemd: apt-get install prometheus systemd'
+	    apt-get install -y -qq --no-install-recommends prometheus prometheus-node-exporter systemd >/dev/null ); } \
+	    || echo 'The tests of metrics want Prometheus, those of the unit systemd: apt-get install prometheus prometheus-node-exporter systemd'
 	@touch $@
 
 $(CLIENTS)/.installed: requirements/clients.lock

@@ -272,7 +272,9 @@ def open_telemetry(hub: Hub, stack: AsyncExitStack, *, measure: bool = False) ->
     stack.callback(install_bridge(logs, settings.log.level))
     stack.callback(hub.bus.flush)  # what the others have to say of their end
     observers: list[Observer] = [logs]
-    # Closed the other way round: who may wait for a collector comes last, since we may be killed meanwhile.
+    # Closed the other way round: who may wait for a collector comes last, since we may be killed meanwhile, and those
+    # who do wait together.
+    traces = None
     if hub.is_traced:
         traces = Traces(
             settings.traces,
@@ -287,6 +289,8 @@ def open_telemetry(hub: Hub, stack: AsyncExitStack, *, measure: bool = False) ->
         outlets = _open_outlets(hub, lambda: logs.left_out, "serve" if measure else "run")
         stack.callback(outlets.close)
         observers.append(outlets.metrics)
+    if traces is not None:
+        stack.callback(traces.hurry)
     if (opened := open_audit(settings.audit, hub.redactor, hub.bus, time.time)) is not None:
         audit, close = opened
         stack.callback(close)

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from proxy import app
 from proxy.config.load import load
 from proxy.events import CallFinished
 from proxy.fronts.local import LocalClient
-from proxy.telemetry import traces
+from proxy.telemetry import otlp, traces
 from proxy.tracecontext import SAMPLED, Trace
 from tests.support import servers
 from tests.support.client import PATIENCE
@@ -207,6 +208,40 @@ async def test_all_is_written_and_removed_before_anybody_waits_for_a_collector(
         )
         looking.join()
     assert seen == [True, True, []]
+
+
+async def test_collectors_of_spans_and_of_figures_are_waited_for_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(traces, "AT_EXIT", PATIENCE)
+    monkeypatch.setattr(traces, "GATHERED", 10 * PATIENCE)
+    monkeypatch.setattr(otlp, "FAREWELL", PATIENCE)
+    with collecting() as spans, collecting() as figures:
+        metrics = {"otlp": {"endpoint": figures.endpoint, "interval": 1}}
+        config = write_config(tmp_path, {}, traces={"endpoint": spans.endpoint}, metrics=metrics)
+        async with AsyncExitStack() as stack:
+            hub = app.Hub(load(config, {}), {}, traced=True)
+            telemetry = app.open_telemetry(hub, stack)
+            assert telemetry.outlets is not None
+            hub.bus.open(*telemetry.observers)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(telemetry.outlets.run)
+                await anyio.to_thread.run_sync(figures.until, lambda: bool(figures.requests))
+                tasks.cancel_scope.cancel()
+            figures.hold = threading.Event()
+            trace = Trace("1" * 32, "", "2" * 16, "3" * 16, SAMPLED, "", 1.0, "git__status", 0.0, 1, 1)
+            hub.bus(CallFinished("editor", "s1", "1", "git", "status", "ok", 0.5, 1, 2, trace=trace))
+
+            def answer_once_spans_have_come() -> None:
+                spans.until(lambda: bool(spans.requests))
+                assert figures.hold is not None
+                figures.hold.set()
+
+            answering = threading.Thread(target=answer_once_spans_have_come)
+            answering.start()
+        answering.join()
+    assert len(figures.requests) == 2
+    assert caplog.messages == [], "each has had its answer in time"
 
 
 async def test_what_goes_wrong_at_the_end_is_in_the_log(tmp_path: Path) -> None:

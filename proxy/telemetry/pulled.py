@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import add
 from typing import Final, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from .. import memory
 from ..relay.figures import Figures
@@ -19,6 +21,8 @@ from .redact import Redactor
 
 _T = TypeVar("_T")
 _LONGEST_VERSION: Final = 100
+_FLAGS: Final = frozenset({"mcp_manifold_server", "mcp_manifold_breaker_open"})
+"""Families whose values are 0 or 1."""
 
 
 def _nothing() -> tuple[()]:
@@ -61,6 +65,10 @@ class Pulled(Collector):
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
+        """The series. Servers that look alike are one: the same series twice, and node_exporter shows none at all."""
+        return map(_without_doubles, self._families())
+
+    def _families(self) -> Iterator[Metric]:
         yield from self._of_traffic()
         yield from self._of_queues()
         yield self._of_sessions()
@@ -136,6 +144,17 @@ class Pulled(Collector):
             with contextlib.suppress(RuntimeError):
                 return list(source())
         return []
+
+
+def _without_doubles(family: Metric) -> Metric:
+    combine = max if family.name in _FLAGS else add
+    found: dict[tuple[str, frozenset[tuple[str, str]]], Sample] = {}
+    for sample in family.samples:
+        key = sample.name, frozenset(sample.labels.items())
+        same = found.get(key)
+        found[key] = sample if same is None else sample._replace(value=combine(same.value, sample.value))
+    family.samples = list(found.values())
+    return family
 
 
 def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -113,6 +114,10 @@ class Traces:
     def _ways(self, session: str, server: str) -> tuple[Way, Way]:
         return self._clients.get(session, _UNKNOWN), self._servers.get(server, _UNKNOWN)
 
+    def hurry(self) -> None:
+        """The end is near: send what is there now. Others may meanwhile do what they have to do, and then `close`."""
+        self._sender.hurry()
+
     def close(self) -> None:
         """Send what is there, as far as it goes at once."""
         self._sender.finish()
@@ -129,6 +134,7 @@ class _Sender(threading.Thread):
         self._waiting: deque[Ended] = deque()
         self._some = threading.Event()
         self._closing = threading.Event()
+        self._until = 0.0
         self._lost = 0
         self._on_the_way = 0
         """Of how many requests nobody knows yet whether the collector takes them."""
@@ -144,11 +150,17 @@ class _Sender(threading.Thread):
         if not self._some.is_set():
             self._some.set()
 
+    def hurry(self) -> None:
+        """Let it end, from now on within the time that there is for that."""
+        if not self._closing.is_set():
+            self._until = time.monotonic() + AT_EXIT
+            self._closing.set()
+            self._some.set()
+
     def finish(self) -> None:
         """Let it end, and wait for that a little."""
-        self._closing.set()
-        self._some.set()
-        self.join(AT_EXIT)
+        self.hurry()
+        self.join(max(0.0, self._until - time.monotonic()))
         lost = self._lost + self._on_the_way + len(self._waiting)
         if lost:
             whose = "1 request" if lost == 1 else f"{lost} requests"

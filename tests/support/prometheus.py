@@ -1,4 +1,4 @@
-"""A real Prometheus, Debian's, on a free port, that is asked what it knows."""
+"""A real Prometheus and a real node_exporter, Debian's, on free ports, that are asked what they know."""
 
 import contextlib
 import json
@@ -18,7 +18,8 @@ from tests.support.client import PATIENCE
 
 PROMETHEUS: Final = shutil.which("prometheus") or ""
 PROMTOOL: Final = shutil.which("promtool") or ""
-MISSING: Final = "Prometheus is needed: apt-get install prometheus"
+NODE_EXPORTER: Final = shutil.which("prometheus-node-exporter") or ""
+MISSING: Final = "Prometheus is needed: apt-get install prometheus prometheus-node-exporter"
 
 _LISTENS: Final = re.compile(r'msg="Listening on" address=(\S+)')
 _EVERY: Final = 0.05
@@ -54,7 +55,22 @@ def scraping(folder: Path, scrape_configs: str) -> Iterator[Prometheus]:
     config.write_text(scrape_configs)
     command = [PROMETHEUS, f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
     options = ["--web.listen-address=127.0.0.1:0", "--log.level=info"]
-    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
+    with _listening([*command, *options], "ready to receive web requests") as address:
+        yield Prometheus(f"http://{address}")
+
+
+@contextlib.contextmanager
+def exporting(directory: Path) -> Iterator[str]:
+    """The address of a node_exporter's figures, which are those of the text files in `directory` alone."""
+    options = ["--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={directory}"]
+    with _listening([NODE_EXPORTER, *options, "--web.listen-address=127.0.0.1:0"], "Listening on") as address:
+        yield f"http://{address}/metrics"
+
+
+@contextlib.contextmanager
+def _listening(command: list[str], ready: str) -> Iterator[str]:
+    """Where this program says that it listens, once it has said that it is ready, too: before that or after it."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
         lines: Queue[str] = Queue()
 
         def read() -> None:
@@ -64,15 +80,14 @@ def scraping(folder: Path, scrape_configs: str) -> Iterator[Prometheus]:
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
         try:
-            yield Prometheus(f"http://{_address(lines)}")
+            yield _address(lines, ready)
         finally:
             child.terminate()
             child.wait(PATIENCE)
             reader.join(PATIENCE)
 
 
-def _address(lines: "Queue[str]") -> str:
-    """Where it says that it listens, once it has said that it is ready, too: before that or after it."""
+def _address(lines: "Queue[str]", ready: str) -> str:
     said, address, is_ready = [], "", False
     with contextlib.suppress(Empty):
         while True:
@@ -80,7 +95,7 @@ def _address(lines: "Queue[str]") -> str:
             said.append(line)
             found = _LISTENS.search(line)
             address = found[1] if found is not None else address
-            is_ready = is_ready or "ready to receive web requests" in line
+            is_ready = is_ready or ready in line
             if address and is_ready:
                 return address
-    raise AssertionError("Prometheus did not come up:\n" + "".join(said))
+    raise AssertionError("it did not come up:\n" + "".join(said))

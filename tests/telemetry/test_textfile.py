@@ -1,20 +1,25 @@
 """What node_exporter finds of several processes in one directory."""
 
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.aside import aside
-from proxy.events import CallFinished, Event, Notice
+from proxy.events import CallFinished, Event, Notice, ServerStateChanged
 from proxy.telemetry import textfile
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.published import Published, this_process
+from proxy.telemetry.pulled import Sources
+from proxy.telemetry.redact import Redactor
 from proxy.telemetry.textfile import Textfile
 from tests.support.client import PATIENCE
-from tests.support.prometheus import MISSING, PROMTOOL
+from tests.support.prometheus import MISSING, NODE_EXPORTER, PROMTOOL, exporting
 
 US = this_process("run", "one")
 CALL = CallFinished("client", "session", "1", "git", "status", "ok", 0.1, 1, 2)
@@ -95,6 +100,39 @@ async def test_the_series_of_two_processes_can_stand_in_one_exposition(
             samples += [(sample.name, frozenset(sample.labels.items())) for sample in family.samples]
         file.close()
     assert len(samples) == len(set(samples))
+
+
+def read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as response:  # noqa: S310 (our own)
+        return str(response.read().decode())
+
+
+@pytest.mark.skipif(not NODE_EXPORTER, reason=MISSING)
+async def test_node_exporter_shows_the_series_of_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers = ("git", "4711-word", "other-secret")
+    sources = Sources(in_flight=lambda: [(server, 3) for server in servers])
+    looking, metrics = Looking(monkeypatch), Metrics(sources, Redactor(servers[1:]))
+    async with anyio.create_task_group() as tasks:
+        for process in (US, US._replace(pid=4242, session="two", world="0" * 8)):
+            tasks.start_soon(Textfile(tmp_path, process, metrics.registry, quiet).run)
+        for server in servers:
+            metrics(ServerStateChanged(server, "idle", "starting"))
+            metrics(replace(CALL, server=server))
+        for session in ("one", "two"):
+            await looking.until_written(tmp_path, f'session="{session}",tool="status"')
+        tasks.cancel_scope.cancel()
+    with exporting(tmp_path) as url:
+        text = await anyio.to_thread.run_sync(lambda: read(url))
+    found = {
+        (sample.name, sample.labels.get("session"), sample.labels.get("server")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert found["node_textfile_scrape_error", None, None] == 0
+    for session in ("one", "two"):
+        assert found["mcp_manifold_calls_total", session, "git"] == 1
+        assert found["mcp_manifold_calls_total", session, "***"] == 2, "two that look alike"
+        assert found["mcp_manifold_calls_in_flight", session, "***"] == 6
 
 
 async def test_a_directory_that_is_not_there_is_told_once_and_tried_again_until_it_is_there(
