@@ -82,6 +82,8 @@ class LogSink:
         self._torn = False
         """The last line in the file is half of one that was lost."""
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        """In which it runs."""
         self._timer: asyncio.TimerHandle | None = None
         self._retry = INTERVAL
         self._writing = False
@@ -146,7 +148,8 @@ class LogSink:
     # -- when
 
     def _on_loop(self) -> bool:
-        return self._loop is asyncio._get_running_loop()
+        """Whether the timer's loop runs in this thread; asking asyncio for it would cost a system call each time."""
+        return self._thread == threading.get_ident() and self._loop is not None and self._loop.is_running()
 
     def _later_or_now(self) -> None:
         """Flush: now if much is gathered or no loop runs in this thread, else soon."""
@@ -160,7 +163,7 @@ class LogSink:
                 return
         if self._timer is None or self._loop is not loop:
             # A timer of a loop that has ended will never fire.
-            self._loop = loop
+            self._loop, self._thread = loop, threading.get_ident()
             self._timer = loop.call_later(self._retry, self._on_timer)
 
     def _on_timer(self) -> None:
@@ -171,7 +174,7 @@ class LogSink:
             loop = asyncio._get_running_loop()
             if self._waits() and self._fd >= 0 and loop is not None:
                 self._retry = INTERVAL if self._size < before else min(self._retry * 2, SLOWEST_RETRY)
-                self._loop = loop
+                self._loop, self._thread = loop, threading.get_ident()
                 self._timer = loop.call_later(self._retry, self._on_timer)
             else:
                 self._retry = INTERVAL

@@ -133,6 +133,11 @@ def _measured(bed: Bed, plan: Plan, wanted: Mapping[str, Settings]) -> list[Figu
     bed.ours = before
     found = _rounds(sides, plan)
     figures = []
+    for name in (names[0], ALL):
+        samples = Samples(f"{TITLE}; {WINDOW} calls in flight: calls a second, as they are", name, "calls/s")
+        for rate in found.rates[name]:
+            samples.add("proxy", rate)
+        figures.append(samples.figure())
     for what, unit, values in (
         (f"{WINDOW} calls in flight: calls a second", "fewer, %", found.rates),
         (f"{WINDOW} calls in flight: CPU time of the proxy", "more, %", found.busy),
