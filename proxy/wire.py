@@ -115,6 +115,7 @@ class Envelope(msgspec.Struct):
     jsonrpc: str = ""
 
 
+_NULL: Final = Raw(b"null")
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_array = msgspec.json.Decoder(list[Raw]).decode
@@ -126,8 +127,7 @@ def decode(line: bytes) -> Envelope:
     """Read one line's envelope.
 
     Raises ParseError where it is no JSON, and InvalidMessage where it is JSON but no object with sensible envelope
-    members; both carry the id where it can be read. An id of `null` is returned as it is: whoever asked knows what it
-    means.
+    members; both carry the id where it can be read. An id of `null` is returned as it is.
     """
     try:
         envelope = _decode_envelope(line)
@@ -203,7 +203,7 @@ def member(key: str) -> bytes:
 
 def given(raw: Raw | None) -> Raw | None:
     """`raw`, or None where it is missing or null: some serializers write null for what is not there."""
-    return raw if raw and bytes(raw) != b"null" else None
+    return raw if raw and raw != _NULL else None
 
 
 def text(raw: Raw | bytes | None) -> str | None:
@@ -278,7 +278,7 @@ def readable_id(line: bytes) -> bytes | None:
 
 def _is_id(raw: Raw) -> bool:
     id = bytes(raw)
-    return len(id) <= MAX_ID and (id[:1] == b'"' or id.removeprefix(b"-").isdigit() or id == b"null")
+    return len(id) <= MAX_ID and (id.isdigit() or id[:1] == b'"' or id.removeprefix(b"-").isdigit() or id == b"null")
 
 
 def _decode_slowly(line: bytes) -> Envelope:
@@ -323,7 +323,7 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 
 def _may_be_deep(line: bytes) -> bool:
     """A quick look: whether the line has to be looked through. Long ones are not: that would hold up everybody."""
-    if len(line) > _LONGEST_LOOKED_THROUGH or line.count(b"{") + line.count(b"[") <= MAX_DEPTH:
+    if not 2 * MAX_DEPTH < len(line) <= _LONGEST_LOOKED_THROUGH or line.count(b"{") + line.count(b"[") <= MAX_DEPTH:
         return False
     brackets = line.translate(None, _NO_BRACKETS)
     for _ in range(MAX_DEPTH):

@@ -38,78 +38,48 @@ class UnderWay(msgspec.Struct, frozen=True):
     waits: bool
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """`id`, `key` (what names the owner) and `token` (of its progress) are the client's own, raw.
 
     `others` are further servers that may own it, None where its owner is known; `refused` what one of them said.
-    `deadline` is where it ends if nothing happens.
+    `deadline` is where it ends if nothing happens. A struct, since there is one for each call: it is made in a quarter
+    of the time.
     """
 
-    __slots__ = (
-        "augmented",
-        "bytes_in",
-        "concerns",
-        "deadline",
-        "delivered",
-        "doubtful",
-        "id",
-        "inspector",
-        "key",
-        "link",
-        "link_id",
-        "method",
-        "noted",
-        "others",
-        "params",
-        "peer",
-        "refused",
-        "repeated",
-        "route",
-        "session",
-        "since",
-        "span",
-        "started",
-        "token",
-        "waited",
-    )
-
-    def __init__(
-        self, session: Session, id: bytes, method: Method, params: dict[str, Raw], key: Raw, size: int, now: float
-    ) -> None:
-        self.session = session
-        self.peer = session.peer
-        """From where it came: of REST each request tells it anew."""
-        self.id = id
-        self.method = method
-        self.params = params
-        self.key = key
-        self.bytes_in = size
-        self.started = now
-        self.deadline = now
-        self.route: Route | None = None
-        self.others: tuple[Route, ...] | None = None
-        self.refused: Raw | bytes | None = None
-        self.link: Link | None = None
-        self.link_id = 0
-        self.token: bytes | None = None
-        self.since = now
-        """Since when it waits for its server to take it."""
-        self.waited = 0.0
-        """Seconds for which it did before it was sent."""
-        self.repeated = False
-        """It has been sent twice, or is going to be."""
-        self.doubtful = False
-        """It was sent before, to a server that may have done it."""
-        self.augmented = False
-        """It asks for a task, of a server that knows tasks."""
-        self.concerns = False
-        """Its result has to be looked at on its way."""
-        self.delivered: Delivery = "no"
-        """Known once it has ended."""
-        self.inspector: Inspector | None = None
-        self.noted: Noted | None = None
-        self.span: Span | Unrecorded | None = None
-        """Its place in a trace, where that is ours to tell."""
+    session: Session
+    id: bytes
+    method: Method
+    params: dict[str, Raw]
+    key: Raw
+    bytes_in: int
+    started: float
+    since: float
+    """Since when it waits for its server to take it; at first since it came."""
+    peer: str
+    """From where it came: of REST each request tells it anew."""
+    deadline: float = 0.0
+    route: Route | None = None
+    others: tuple[Route, ...] | None = None
+    refused: Raw | bytes | None = None
+    link: Link | None = None
+    link_id: int = 0
+    token: bytes | None = None
+    waited: float = 0.0
+    """Seconds for which it did before it was sent."""
+    repeated: bool = False
+    """It has been sent twice, or is going to be."""
+    doubtful: bool = False
+    """It was sent before, to a server that may have done it."""
+    augmented: bool = False
+    """It asks for a task, of a server that knows tasks."""
+    concerns: bool = False
+    """Its result has to be looked at on its way."""
+    delivered: Delivery = "no"
+    """Known once it has ended."""
+    inspector: Inspector | None = None
+    noted: Noted | None = None
+    span: Span | Unrecorded | None = None
+    """Its place in a trace, where that is ours to tell."""
 
     def goes_to(self, link: Link, now: float) -> int:
         """This server is asked, under the id that is returned."""
@@ -202,9 +172,9 @@ class Call:
             self.delivered,
             self.noted,
             trace,
-            waited=waited or None,
-            front=session.front,
-            peer=self.peer,
+            waited or None,
+            session.front,
+            self.peer,
         )
 
     def under_way(self) -> UnderWay:

@@ -263,7 +263,7 @@ class ClientSide:
         if self._state.first_use is not None:
             self._state.first_use()
             self._state.first_use = None
-        call = Call(session, id, method, members, key, size, now)
+        call = Call(session, id, method, members, key, size, now, now, session.peer)
         if self._state.inspector is not None and method.name == "tools/call":
             call.inspect(self._state.inspector)
         self._calls.begin(call, now)
@@ -279,7 +279,8 @@ class ClientSide:
         if method is None:
             self._refuse(session, id, METHOD_NOT_FOUND, f"method {name[:200]!r} is not supported")
         else:
-            self._calls.begin(Call(session, id, method, members, members[method.key], size, now), now)
+            call = Call(session, id, method, members, members[method.key], size, now, now, session.peer)
+            self._calls.begin(call, now)
 
     def _set_level(self, session: Session, id: bytes, params: Raw, now: float) -> None:
         try:
