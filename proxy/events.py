@@ -263,7 +263,7 @@ class Bus:
     def open(self, *observers: Observer) -> None:
         """Tell these from now on, and first what has happened so far."""
         self._observers = observers
-        self._of_calls = tuple(getattr(observer, "take_calls", None) or _one_by_one(observer) for observer in observers)
+        self._of_calls = tuple(getattr(one, "take_calls", None) or self._one_by_one(one) for one in observers)
         self._is_open = True
         early, self._early = self._early, []
         for at, event in early:
@@ -291,10 +291,9 @@ class Bus:
                     self._failing.append(observer)
                     sys.excepthook(*sys.exc_info())
 
+    def _one_by_one(self, observer: Observer) -> Callable[[Sequence[CallFinished], float], None]:
+        def tell(calls: Sequence[CallFinished], at: float) -> None:
+            for call in calls:
+                self._tell((observer,), call, at)
 
-def _one_by_one(observer: Observer) -> Callable[[Sequence[CallFinished], float], None]:
-    def tell(calls: Sequence[CallFinished], at: float) -> None:
-        for call in calls:
-            observer(call, at)
-
-    return tell
+        return tell

@@ -190,8 +190,10 @@ class Status:
                 self._of(server).called(list(ended), at)
 
     def _keep(self, requests: Sequence[RequestFinished], at: float) -> None:
-        self._ended.append((at, requests))
         self.last += len(requests)
+        if len(requests) > MOST_CALLS:
+            requests = requests[-MOST_CALLS:]
+        self._ended.append((at, requests))
         self._kept += len(requests)
         while self._kept - len(oldest := self._ended[0][1]) >= MOST_CALLS:
             self._ended.popleft()

@@ -130,6 +130,23 @@ def test_a_listener_that_raises_costs_nobody_else_anything(monkeypatch: pytest.M
     assert seen == [ValueError], "who fails each time is told of once: stderr may be a pipe that nobody reads"
 
 
+def test_a_listener_that_fails_at_one_call_hears_of_those_that_ended_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", lambda *problem: None)
+    turns, heard = Turns(), list[str]()
+
+    def listener(event: Event, at: float | None = None) -> None:
+        assert isinstance(event, CallFinished)
+        if event.request_id == "2":
+            raise ValueError
+        heard.append(event.request_id)
+
+    turns.bus.open(listener)
+    for number in "123":
+        turns.bus(CallFinished("client", "session", number, "git", "status", "ok", 0.1, 10, 20))
+    turns.turn()
+    assert heard == ["1", "3"]
+
+
 def test_a_listener_may_cause_further_events() -> None:
     turns, listener = Turns(), Listener()
 

@@ -1,5 +1,6 @@
 """What is kept of events for the page: bounded, by the time that events have, and without secrets."""
 
+import weakref
 from typing import get_args
 
 import pytest
@@ -62,6 +63,21 @@ def test_no_more_calls_are_kept_than_may_be(status: Status) -> None:
         status(call())
     kept = status.calls(2 * MOST_CALLS)
     assert (len(kept), kept[0].number, kept[-1].number) == (MOST_CALLS, MOST_CALLS + 5, 6)
+
+
+class Calls(list[CallFinished]):
+    """Of these it can be seen whether anybody keeps them."""
+
+
+def test_of_more_calls_that_end_together_than_may_be_kept_no_others_are_held(status: Status) -> None:
+    many = Calls([call("early")] * 5 + [call()] * MOST_CALLS)
+    held = weakref.ref(many)
+    status.take_calls(many, 1.0)
+    del many
+    kept = status.calls()
+    assert (len(kept), kept[0].number, kept[-1].number) == (MOST_CALLS, MOST_CALLS + 5, 6)
+    assert {one.tool for one in kept} == {"t"}
+    assert held() is None
 
 
 @given(

@@ -28,20 +28,20 @@ class Spanned(Protocol):
 
 
 class Unrecorded(msgspec.Struct, frozen=True):
-    """The place of a request in a trace that begins with it and is not sampled: nothing of it is told here.
+    """The place of a request in a trace that begins here and is not sampled: nobody is told of it, but for the server.
 
-    `header` is the `traceparent` for the server, as JSON. Most requests have no more than this.
+    `header` is the `traceparent` for that, as JSON. To be used like a `Span`, of which most requests need no more.
     """
 
     header: bytes
 
     @property
     def is_root(self) -> bool:
-        """As of a `Span`."""
+        """The trace begins here. It may do so with the call that this is asked within: who asked that has none."""
         return True
 
     def child(self, served: str, asked: str) -> Unrecorded:
-        """The same of what is asked within it."""
+        """The place of what is asked within it: another span of the same trace."""
         return Unrecorded(b"%b%b%b" % (self.header[:_UP_TO_SPAN], asked.encode(), self.header[_BEHIND_SPAN:]))
 
     def mark(self, meta: Mapping[str, Raw | bytes]) -> dict[str, Raw | bytes]:

@@ -86,7 +86,7 @@ class Audit:
             )
             for call in calls
         ]
-        self._sink.write(_encode.encode_lines(rows), len(rows))
+        self._sink.write(_encode.encode_lines(rows))
 
     def _missing(self, rows: int) -> bytes:
         row = {"time": timestamp(self._clock()), "event": "rows_missing", "rows": rows}

@@ -288,7 +288,7 @@ def build_logs(
     )
 
     def write_calls(calls: Sequence[CallFinished], at: float) -> None:
-        sink.write(render(of_calls(calls, at, redact, payloads=payloads)), len(calls))
+        sink.write(render(of_calls(calls, at, redact, payloads=payloads)))
 
     levels = Levels(settings)
     logger = structlog.wrap_logger(

@@ -60,8 +60,10 @@ class Redactor:
         return self.shown[text]
 
     def number(self, text: str) -> str:
-        """The same of what mostly is a number, such as a request's id, and another one each time: to remember those
-        would cost more than to look at them.
+        """The same as `redactor(text)`, for a text such as a request's id: mostly digits, and others each time.
+
+        Digits can't be anything to hide, unless a secret is made of them. To remember them would cost more than to see
+        that, and push out names that come again.
         """
         if text.isdigit() and text.isascii() and len(text) <= MEMORABLE and not self._any_digits:
             return text

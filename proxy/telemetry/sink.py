@@ -14,7 +14,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -50,7 +50,7 @@ def problem_line(reason: str) -> bytes:
 
 
 class LogSink:
-    """Takes finished lines (bytes, with their line feed) from any thread. `write` never blocks and never raises.
+    """Takes finished lines (bytes, each with its line feed) from any thread. `write` never blocks and never raises.
 
     On an event loop, lines are gathered for a moment; without one they are written before `write` returns.
 
@@ -92,6 +92,7 @@ class LogSink:
     def _adopt(self, fd: int) -> None:
         if fd != self._fd:
             self._fd = fd
+            self._torn = False
             self._patient = _may_block(fd)
             self._ready = _Ready(fd)
 
@@ -103,20 +104,15 @@ class LogSink:
     def is_terminal(self) -> bool:
         return self._fd >= 0 and os.isatty(self._fd)
 
-    def write(self, data: bytes, lines: int = 1) -> None:
-        """Take so many finished lines."""
+    def write(self, lines: bytes) -> None:
+        """Take a finished line, or several."""
         with self._lock:
-            if self._fd < 0:
+            if len(lines) <= AT_ONCE:
+                self._take(lines)
                 return
-            if self._size + len(data) > LIMIT:
-                self.dropped += lines
-            else:
-                if self.dropped:
-                    self._tell_dropped()
-                self._put(data)
-            if self._timer is not None and self._size < AT_ONCE and self._on_loop():
-                return
-            self._later_or_now()
+            # Taken whole they would find no room together, although a file takes each at once, and exceed its bound.
+            for part in _parts(lines):
+                self._take(part)
 
     def flush(self) -> None:
         """Write what can be written now."""
@@ -186,6 +182,19 @@ class LogSink:
 
     # -- how
 
+    def _take(self, lines: bytes) -> None:
+        if self._fd < 0:
+            return
+        if self._size + len(lines) > LIMIT:
+            self.dropped += lines.count(_LINE_FEED)
+        else:
+            if self.dropped:
+                self._tell_dropped()
+            self._put(lines)
+        if self._timer is not None and self._size < AT_ONCE and self._on_loop():
+            return
+        self._later_or_now()
+
     def _waits(self) -> bool:
         return bool(self._lines or self._rest)
 
@@ -195,9 +204,9 @@ class LogSink:
         self.dropped = 0
         self._put(line)
 
-    def _put(self, line: bytes) -> None:
-        self._lines.append(line)
-        self._size += len(line)
+    def _put(self, lines: bytes) -> None:
+        self._lines.append(lines)
+        self._size += len(lines)
 
     def _write_all(self) -> None:
         while True:
@@ -248,8 +257,12 @@ class LogSink:
             return 0
 
     def _lose_rest(self) -> None:
-        lost = bytes(self._rest)
-        self._size -= len(lost)
+        self._size -= len(self._rest)
+        whole = bytes(self._rest.obj)
+        start = len(whole) - len(self._rest)
+        if whole[start] != _LINE_FEED:  # a line that lacks but this one is there
+            start = whole.rfind(_LINE_FEED, 0, start) + 1
+        lost = whole[start:]
         # A line that told of lines before it is none that anybody misses, but those are still to be told of.
         self.dropped += sum(self._told.get(line, 1) for line in lost.split(b"\n") if line)
         self._told.clear()
@@ -270,6 +283,15 @@ class _Ready:
         if self._poll is None:
             return True
         return any(event & ~select.POLLNVAL for _, event in self._poll.poll(seconds * 1000))
+
+
+def _parts(lines: bytes) -> Iterator[bytes]:
+    """The same lines in parts of at most AT_ONCE bytes, but for a line that is longer."""
+    start = 0
+    while start < len(lines):
+        end = lines.rfind(_LINE_FEED, start, start + AT_ONCE) + 1 or lines.index(_LINE_FEED, start) + 1
+        yield lines[start:end]
+        start = end
 
 
 def open_sink(settings: LogSettings, emit: Emit) -> LogSink:

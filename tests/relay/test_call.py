@@ -60,9 +60,8 @@ def test_a_call_shows_what_it_waits_for() -> None:
 class Notes:
     """An inspector that keeps what it is shown."""
 
-    sees_answers = True
-
-    def __init__(self) -> None:
+    def __init__(self, *, sees_answers: bool = True) -> None:
+        self.sees_answers = sees_answers
         self.seen: list[bytes] = []
 
     def arguments(self, raw: Raw | bytes) -> Noted:
@@ -74,8 +73,8 @@ class Notes:
         return replace(noted, result="seen")
 
 
-def inspected() -> tuple[World, Notes]:
-    world, notes = World("git"), Notes()
+def inspected(*, sees_answers: bool = True) -> tuple[World, Notes]:
+    world, notes = World("git"), Notes(sees_answers=sees_answers)
     world.relay.inspect(notes)
     return world, notes
 
@@ -89,6 +88,15 @@ def test_the_payload_of_a_call_is_shown_to_who_inspects_it_byte_for_byte_and_onc
     assert notes.seen == [b'{"a": 1e400}', b'{"content":[], "n":0.10}']
     [event] = world.of(CallFinished)
     assert event.noted == Noted("hash 1", result="seen")
+
+
+def test_answers_are_shown_to_none_but_who_wants_to_see_them() -> None:
+    world, notes = inspected(sees_answers=False)
+    git = world.start("git", "status")
+    world.client().send(call(b"1", "git__status"))
+    git.answer(git.one())
+    assert notes.seen == [b"{}"]
+    assert [event.noted for event in world.of(CallFinished)] == [Noted("hash 1")]
 
 
 def test_an_error_of_the_server_is_shown_too_and_one_of_ours_is_not() -> None:

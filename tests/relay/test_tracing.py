@@ -118,6 +118,16 @@ def test_the_ratio_is_the_share_that_is_sampled() -> None:
     assert len({span.header for span in spans if span is not None}) == 4000
 
 
+@pytest.mark.parametrize(("last", "is_sampled"), [(0x3FFFFFFFFFFFFFFF, True), (0x4000000000000001, False)])
+def test_the_last_half_of_a_traces_id_decides(last: int, is_sampled: bool) -> None:
+    first = 0 if not is_sampled else (1 << 64) - 1
+    span = Tracing(0.25, lambda bits: (first << 64 | last) << (bits - 128)).begin(None)
+    assert span is not None
+    parent = parse(span.header.decode().strip('"'))
+    assert parent is not None
+    assert (parent.trace_id, parent.sampled) == (f"{first:016x}{last:016x}", is_sampled)
+
+
 def test_ids_are_never_zero() -> None:
     for meta in (None, Raw(b'{"traceparent":' + PARENT + b"}")):
         span = Tracing(1.0, lambda bits: 0).begin(meta)
@@ -312,6 +322,21 @@ def test_what_a_server_asks_within_its_only_call_belongs_to_that_calls_trace() -
     assert (event.trace.trace_id, event.trace.parent) == (TRACE, working.span_id)
     assert parent_of(asked) == TraceParent(TRACE, event.trace.asked, 1)
     assert event.request_id == '"q"'
+
+
+def test_what_a_server_asks_within_a_call_that_begins_an_unsampled_trace_belongs_there() -> None:
+    world, server = traced(ratio=0.0)
+    client = world.client(capabilities={"sampling": {}})
+    client.send(call(b"7", "git__status"))
+    working = parent_of(server.one())
+    params = b'{"messages":[],"maxTokens":1,"_meta":{"tracestate":"a=b","x":1}}'
+    asked = server.ask("sampling/createMessage", client, params)
+    parent = parent_of(asked)
+    assert (parent.trace_id, parent.sampled) == (working.trace_id, False)
+    assert parent.span_id != working.span_id
+    assert meta_of(asked).keys() == {"traceparent", "x"}
+    client.answer(asked, b"{}")
+    assert question_of(world).trace is None
 
 
 def test_what_a_server_asks_with_a_context_of_its_own_belongs_there() -> None:

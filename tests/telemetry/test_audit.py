@@ -97,9 +97,10 @@ def test_nothing_but_tool_calls_has_a_row(tmp_path: Path) -> None:
 
 def test_configured_secrets_are_masked(tmp_path: Path) -> None:
     call = SAME(CALL, outcome="error", tool="", name=f"x {SECRET}", reason=f"unknown {SECRET}", client=SECRET)
+    call = SAME(call, request_id=f'"{SECRET}"')
     text = json.dumps(Written(tmp_path / "audit", SECRET)(call))
     assert SECRET not in text
-    assert text.count("***") == 3
+    assert text.count("***") == 4
 
 
 def test_the_file_is_private_and_only_ever_appended_to(tmp_path: Path) -> None:

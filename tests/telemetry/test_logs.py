@@ -110,15 +110,21 @@ def test_what_the_audit_alone_has_asked_for_is_not_in_the_log(tmp_path: Path) ->
     assert not {"argument_bytes", "arguments", "result"} & line.keys()
 
 
-@pytest.mark.parametrize("levels", [{}, {"github": "warning"}, {"other": "warning"}])
+@pytest.mark.parametrize("levels", [{}, {"github": "warning"}, {"github": "info", "other": "warning"}])
 def test_calls_that_end_together_are_lines_like_those_of_each_alone(
     levels: dict[str, LogLevel], tmp_path: Path
 ) -> None:
-    calls = [msgspec.structs.replace(CALL, server=server, request_id="7") for server in ("github", "other", "github")]
+    calls = [
+        msgspec.structs.replace(CALL, server=server, request_id=str(number))
+        for number, server in enumerate(("github", "other", "github"))
+    ]
     (tmp_path / "alone").mkdir()
     alone, together = Log(tmp_path / "alone", levels=levels), Log(tmp_path, levels=levels)
     together.observer.take_calls(calls, AT)
     assert together.lines() == alone(*calls)
+    assert [line["server"] for line in together.lines()] == [
+        call.server for call in calls if levels.get(call.server) != "warning"
+    ]
 
 
 def test_a_call_that_only_the_audit_looked_at_has_the_same_line_as_any(tmp_path: Path) -> None:

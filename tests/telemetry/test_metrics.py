@@ -224,11 +224,10 @@ def test_the_size_of_results_is_told_in_bytes_and_estimated_in_tokens() -> None:
 
 def test_the_wait_is_told_of_requests_that_had_to_wait_alone() -> None:
     metrics = Metrics()
-    metrics(CALL)
-    metrics(msgspec.structs.replace(CALL, waited=0.25))
+    metrics.take_calls([msgspec.structs.replace(CALL, waited=waited) for waited in (None, 0.25, None, 1.0)])
     metrics(RequestFinished("c", "s", "1", "git", "x", "ok", 1.0, 1, 1, method="resources/read", waited=2.0))
-    assert value(metrics, "queue_wait_seconds_count", server="git") == 2
-    assert value(metrics, "queue_wait_seconds_sum", server="git") == 2.25
+    assert value(metrics, "queue_wait_seconds_count", server="git") == 3
+    assert value(metrics, "queue_wait_seconds_sum", server="git") == 3.25
 
 
 def test_a_restart_is_counted_by_the_reason_why_it_ended_before() -> None:

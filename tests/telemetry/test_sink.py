@@ -16,7 +16,7 @@ import pytest
 
 from proxy.config.models import LogSettings
 from proxy.events import Event, Notice
-from proxy.telemetry.sink import LIMIT, LogSink, open_sink
+from proxy.telemetry.sink import AT_ONCE, LIMIT, LogSink, open_sink
 from tests.support.manifold import RUN, write_config
 
 PATIENCE = 30.0
@@ -54,6 +54,27 @@ def fill(sink: LogSink) -> int:
         sink.write(b"%07d\n" % taken)
         taken += 1
     return taken - 1
+
+
+def on_a_disk_with_room(file: Path, code: str) -> int:
+    """Run this with a `sink` into the file, which after `room(size)` grows no further; how many writes failed.
+
+    A limit on the file's size is as good as a full disk: some of a write fits, and the rest does not.
+    """
+    code = (
+        "import os, resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from proxy.telemetry.sink import LogSink\n"
+        "def room(size=resource.RLIM_INFINITY):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "file, troubles = sys.argv[1], []\n"
+        "sink = LogSink(Path(file)); sink.failed = troubles.append\n"
+        f"{code}\n"
+        "sink.close(); print(len(troubles))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, timeout=PATIENCE, check=True)
+    return int(done.stdout)
 
 
 def test_without_an_event_loop_a_line_is_written_before_write_returns(pipe: Pipe) -> None:
@@ -184,6 +205,36 @@ def test_closing_does_not_wait_for_a_reader_that_never_reads(pipe: Pipe) -> None
     os.fstat(pipe.writer)  # stderr is not ours to close
 
 
+def test_more_lines_at_once_than_are_kept_for_a_slow_reader_are_all_in_a_file(tmp_path: Path) -> None:
+    async def main() -> None:
+        sink = LogSink(tmp_path / "log")
+        sink.write(many)
+        sink.close()
+
+    many = b"".join(b"%0999d\n" % number for number in range(2 * LIMIT // 1000))
+    asyncio.run(main())
+    assert (tmp_path / "log").read_bytes() == many
+
+
+def test_of_many_lines_at_once_as_many_are_kept_for_a_slow_reader_as_have_room(pipe: Pipe) -> None:
+    sink = LogSink(pipe.writer)
+    many = [b"%0999d" % number for number in range(2 * LIMIT // 1000)]
+    sink.write(b"\n".join(many) + b"\n")
+    read = b""
+    while chunk := pipe.read_available():
+        read += chunk
+        sink.flush()
+    at = 0
+    for line in read.splitlines():
+        if b"log_lines_dropped" in line:
+            at += json.loads(line)["lines"]
+        else:
+            assert line == many[at]
+            at += 1
+    assert at == len(many)
+    assert len(read) > LIMIT * 0.9
+
+
 def test_the_open_file_that_others_share_keeps_its_flags(pipe: Pipe) -> None:
     fill(LogSink(pipe.writer))
     assert os.get_blocking(pipe.writer)
@@ -220,27 +271,56 @@ def test_a_file_is_moved_aside_as_the_settings_say(tmp_path: Path) -> None:
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"log": b"line 3\n", "log.1": b"line 2\n"}
 
 
+def test_many_lines_at_once_go_to_as_many_files_as_they_need(tmp_path: Path) -> None:
+    async def main() -> None:
+        sink = LogSink(tmp_path / "log", most=2 * AT_ONCE, keep=9)
+        sink.write(many)
+        sink.close()
+
+    many = b"".join(b"%0999d\n" % number for number in range(6 * AT_ONCE // 1000))
+    asyncio.run(main())
+    files = [file.read_bytes() for file in sorted(tmp_path.iterdir(), reverse=True)]
+    files.append(files.pop(-1))
+    assert max(map(len, files)) <= 2 * AT_ONCE
+    assert all(file.endswith(b"\n") for file in files)
+    assert b"".join(files) == many
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on a file's size")
 def test_a_full_disk_costs_lines_which_are_counted_and_tears_none_that_come_later(tmp_path: Path) -> None:
-    """A limit on the file's size is as good as a full disk: some of a write fits, and the rest does not."""
-    code = (
-        "import resource, signal, sys\n"
-        "from pathlib import Path\n"
-        "from proxy.telemetry.sink import LogSink\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "troubles = []\n"
-        "sink = LogSink(Path(sys.argv[1])); sink.failed = troubles.append\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))\n"
-        "for line in (b'first\\n', b'second\\n', b'third\\n', b'and more\\n'): sink.write(line)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
-        "sink.write(b'fourth\\n'); sink.close(); print(len(troubles))"
-    )
     file = tmp_path / "log"
-    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, timeout=PATIENCE, check=True)
+    troubles = on_a_disk_with_room(
+        file,
+        "room(10); [sink.write(line) for line in (b'first\\n', b'second\\n', b'third\\n', b'and more\\n')]\n"
+        "room(); sink.write(b'fourth\\n')",
+    )
     first, torn, told, fourth = file.read_bytes().splitlines()
     assert (first, torn, fourth) == (b"first", b"seco", b"fourth")
     assert json.loads(told) == {"level": "warning", "event": "log_lines_dropped", "lines": 3}
-    assert done.stdout == b"3\n"
+    assert troubles == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on a file's size")
+def test_a_line_that_tells_of_others_and_is_torn_itself_is_told_again(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    on_a_disk_with_room(
+        file,
+        "room(11); sink.write(b'1\\n2\\n3\\n4\\n5\\n6\\n7\\n8\\n'); sink.write(b'9\\n')\n"
+        "room(20); sink.write(b'10\\n')\n"
+        "room(); sink.write(b'11\\n')",
+    )
+    *lines, torn, told, last = file.read_bytes().splitlines()
+    assert (lines, torn, last) == ([b"1", b"2", b"3", b"4", b"5", b"6"], b'{"level"', b"11")
+    assert json.loads(told)["lines"] == 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on a file's size")
+def test_a_new_file_does_not_begin_with_the_end_of_a_line_that_was_torn_in_the_old_one(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    code = "room(4); sink.write(b'first\\n'); os.rename(file, file + '.1'); room(); sink.write(b'second\\n')"
+    on_a_disk_with_room(file, code)
+    told, second = file.read_bytes().splitlines()
+    assert (json.loads(told)["lines"], second) == (1, b"second")
 
 
 def test_a_file_that_cannot_be_opened_leaves_stderr_and_a_warning(tmp_path: Path) -> None:

@@ -189,11 +189,21 @@ def test_many_calls_keep_their_own_ids_and_texts() -> None:
     assert [span.status.message for span in made[98::2]] == ["because -1", "because -2"]
 
 
-def test_calls_that_are_else_alike_keep_their_own_parents_flags_and_reasons() -> None:
-    cancelled = [call("cancelled", reason=reason) for reason in ("too slow", "no need")]
-    made = spans(call(), call(parent=""), call(flags=3), *cancelled)
-    assert [span.flags for span in made[:6:2]] == [0x301, 0x101, 0x303]
-    assert [span.status.message for span in made[7::2]] == ["too slow", "no need"]
+def test_calls_that_are_else_alike_keep_all_that_is_their_own() -> None:
+    items = [
+        call(), call(parent=""), call(flags=3), call(state="a=b"), call("error", code=-1), call("error", code=-2),
+        call("error", code=-1, ours=True), call("cancelled", reason="too slow"), call("cancelled", reason="no need"),
+    ]  # fmt: skip
+    alone = [spans(item) for item in items]
+    assert spans(*items) == [span for pair in alone for span in pair]
+    assert all(one != other for number, one in enumerate(alone) for other in alone[:number])
+
+
+def test_ids_of_any_length_and_so_messages_of_any_size_are_whole() -> None:
+    for length in (*range(140), *range(140, 6000, 40)):
+        event = CallFinished("editor", "s1", f'"{"a" * length}"', "git", "status", "ok", 0.5, 10, 20)
+        made = spans(*[of_request(event, trace(), CLIENT, SERVER)] * 3)
+        assert [attributes(span.attributes)["jsonrpc.request.id"] for span in made[::2]] == ["a" * length] * 3
 
 
 def test_no_secret_and_nothing_that_hides_is_in_any_text() -> None:
