@@ -77,6 +77,8 @@ class Span(msgspec.Struct):
     asked_id: int = 0
     code: int | None = None
     ours: bool = False
+    is_within: bool = False
+    """It is within another request that we pass on, and has no context of its own."""
 
     @property
     def is_root(self) -> bool:
@@ -85,11 +87,18 @@ class Span(msgspec.Struct):
 
     def child(self, served: str, asked: str) -> Span:
         """A span within what we asked of the other side."""
-        return _span(self.trace_id, self.asked, served, asked, self.flags, self.state)
+        span = _span(self.trace_id, self.asked, served, asked, self.flags, self.state)
+        span.is_within = True
+        return span
 
     def mark(self, meta: Mapping[str, Raw | bytes]) -> dict[str, Raw | bytes]:
         """The members of a `_meta` with us as the parent."""
-        return _marked(meta, self.header, is_root=self.is_root)
+        if not self.is_within:
+            return _marked(meta, self.header, is_root=self.is_root)
+        marked = _marked(meta, self.header, is_root=True)
+        if self.state:
+            marked["tracestate"] = wire.encode_text(self.state)
+        return marked
 
     def sent(self, id: int, now: float) -> None:
         """The request leaves under this id; perhaps not for the first time."""

@@ -324,6 +324,16 @@ def test_what_a_server_asks_within_its_only_call_belongs_to_that_calls_trace() -
     assert event.request_id == '"q"'
 
 
+@pytest.mark.parametrize("own", [b"{}", b'{"tracestate":"of=nothing"}'])
+def test_what_a_server_asks_within_a_call_has_the_state_of_that_calls_trace(own: bytes) -> None:
+    world, server = traced()
+    client = world.client(capabilities={"roots": {}})
+    client.send(call(b"7", "git__status", meta=b'{"traceparent":' + PARENT + b',"tracestate":"a=1, b=2"}'))
+    server.one()
+    asked = server.ask("roots/list", client, b'{"_meta":' + own + b"}")
+    assert meta_of(asked)["tracestate"] == b'"a=1,b=2"'
+
+
 def test_what_a_server_asks_within_a_call_that_begins_an_unsampled_trace_belongs_there() -> None:
     world, server = traced(ratio=0.0)
     client = world.client(capabilities={"sampling": {}})
