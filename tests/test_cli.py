@@ -118,6 +118,12 @@ def test_without_any_standard_stream_a_command_does_its_work_for_nobody(words: s
     assert done.stdout == b"0\n"
 
 
+def test_without_a_stderr_its_messages_are_not_for_the_client(tmp_path: Path) -> None:
+    command = shlex.join([*PROXY, "run", "--config", str(tmp_path / "none.json")])
+    done = subprocess.run(["/bin/sh", "-c", f"{command} 2>&-"], capture_output=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
 @pytest.mark.parametrize("command", ["check", "call"])
 def test_control_c_ends_a_command_its_servers_and_says_nothing(command: str, tmp_path: Path) -> None:
     mark = new_mark()

@@ -18,6 +18,7 @@ from ..config.load import load, locate, state_directory, state_of_a_broken
 from ..config.models import ProxySettings
 from ..control import peer, place
 from ..errors import ConfigError, ManifoldError
+from ..texts import printable
 from ..top import attention, figures
 from ..top.machine import Machine, Seen
 from ..top.rows import named, now, plain, under_way
@@ -81,9 +82,16 @@ def _state(given: str | None) -> Path:
         if given is None:
             return state_directory(ProxySettings())
         state = state_of_a_broken(path, os.environ)
+        if state is None and _runs_with(path, state_directory(ProxySettings())):
+            state = state_directory(ProxySettings())  # it is gone, mostly
         if state is None:
             raise
         return state
+
+
+def _runs_with(path: Path, state: Path) -> bool:
+    """Whether a process with this configuration, by its name, has this state directory."""
+    return any(card.config == printable(str(path)) for card in place.find(state))
 
 
 def _told(seen: Seen) -> dict[str, Any]:
@@ -98,6 +106,7 @@ def _told(seen: Seen) -> dict[str, Any]:
         "config": card.config,
         "log": seen.process.log if seen.process is not None else "",
         "problem": seen.problem,
+        "misconfigured": seen.misconfigured,
         "clients": seen.process.clients if seen.process is not None else [],
         "memory": seen.own_memory,
         "memory_in_all": seen.memory,

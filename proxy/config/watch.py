@@ -28,19 +28,20 @@ _STEP: Final = 200
 _SETTLE: Final = 0.1
 """Seconds without a change after which a file counts as written."""
 _MOST_LOOKS: Final = 20
-"""A file that is still being written after so many times _SETTLE is taken as it is, and one that is missing as gone."""
+"""A file that is still being written, is empty or missing after so many times _SETTLE is taken as it is."""
 _MOST_LINKS: Final = 40
 
 _State = tuple[int, ...]
+_SIZE: Final = 2
 
 
 def changes_of(path: Path) -> AsyncGenerator[None, None]:
     """Yields each time that the file at `path` (absolute) has become another one since this call.
 
     It may be written, replaced, or deleted and written again; links may be turned, at its end (Kubernetes) or above.
-    One that is missing, or no regular file, for 2 s is a change, too, and once more one when it is there again. What
-    happens within 0.1 s, or while the caller is busy with the last change, is one change. That nothing of the content
-    differs is possible.
+    One that is missing, empty, or no regular file for 2 s is a change, too, and once more one when it is there again.
+    What happens within 0.1 s, or while the caller is busy with the last change, is one change. That nothing of the
+    content differs is possible.
 
     Call it before the file is read: then no change is lost in between. Nothing is held between two yields; cancelling
     ends it at once, and its thread within 200 ms.
@@ -118,13 +119,18 @@ def _state(path: Path) -> _State | None:
 
 
 def _settled(path: Path, stop: threading.Event) -> _State | None:
-    """The file's state once it no longer changes. One that is missing is mostly just being replaced."""
+    """The file's state once it no longer changes."""
     state = _state(path)
     for _ in range(_MOST_LOOKS):
         before = state
-        if stop.wait(_SETTLE) or (state := _state(path)) == before is not None:
+        if stop.wait(_SETTLE) or ((state := _state(path)) == before and _has_content(state)):
             break
     return state
+
+
+def _has_content(state: _State | None) -> bool:
+    """One that is missing is mostly just being replaced; one that is empty waits for the program behind a `>`."""
+    return state is not None and state[_SIZE] > 0
 
 
 def _directories(path: Path) -> dict[tuple[int, int], str]:

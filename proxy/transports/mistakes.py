@@ -34,12 +34,13 @@ def start_problem(
     number = problem.errno if isinstance(problem, OSError) else None
     match number:
         case errno.ENOENT | errno.ENOTDIR:
-            if path is not None and path.exists():
+            # os.path here and below: it raises nothing where a directory on the way may not be entered.
+            if path is not None and os.path.exists(path):  # noqa: PTH110
                 return Hopeless(server, f"the command {command!r} {_missing_interpreter(path)}")
             where = " in PATH" if not os.path.dirname(command) else ""  # noqa: PTH120
             return Hopeless(server, f"the command {command!r} was not found{where}{_hint(command, cwd)}")
         case errno.EACCES | errno.EPERM:
-            if path is not None and path.is_dir():
+            if path is not None and os.path.isdir(path):  # noqa: PTH112
                 return Hopeless(server, f"the command {command!r} is a directory, not a program")
             text = "may not be executed; make it executable, or give what runs it as `command` and the file in `args`"
             return Hopeless(server, f"the command {command!r} {text}")

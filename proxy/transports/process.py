@@ -12,14 +12,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 WINDOWS: Final = sys.platform == "win32"
+_KEPT: Final = ("PATH", "LD_LIBRARY_PATH")
 
-# Its input ends when this process ends, however that happens. It reads "? PIPE PIPE PIPE" before a start, after it
-# "+ GROUP", or "!" if nothing came of it, and "- GROUP" for one that is gone. Starts don't overlap.
+# Its input ends when this process ends, however that happens. It reads "? TIME PIPE PIPE PIPE" before a start, after
+# it "+ GROUP", or "!" if nothing came of it, and "- GROUP" for one that is gone. Starts don't overlap.
 # Arguments: Python, the program that finds a child by its pipes, our session.
 # `kill -TERM -GROUP` is the one form for all shells: busybox has no `--`, dash no `-s TERM -GROUP`.
 _KEEPER: Final = r"""
@@ -105,17 +107,23 @@ def _signal_group(pid: int, number: int) -> None:
 class Keeper:
     """Ends the groups of all children when this process is gone, even by SIGKILL.
 
-    For each child: announce(), then watch() or call_off() with nothing awaited in between, in the end forget().
+    For each child: start(), announce(), then watch() or call_off() with nothing awaited in between, in the end
+    forget(). None of them ever waits for the keeper.
     """
 
     def __init__(self) -> None:
         self._shell: subprocess.Popen[bytes] | None = None
+        self._groups: set[int] = set()
 
     def start(self) -> None:
-        """Be there, before the first child is. Without it (no /bin/sh) all works but the ending after SIGKILL."""
+        """Be there, before a child is. Without it (no /bin/sh) all works but the ending after SIGKILL."""
+        if self._shell is not None and self._shell.poll() is not None:
+            self._give_up()  # somebody killed it
         if self._shell is None and not WINDOWS:
             with contextlib.suppress(OSError):
                 self._shell = _start_shell()
+                for group in self._groups:
+                    self._tell(f"+ {group}\n")
 
     def announce(self, pipes: Iterable[int]) -> None:
         """A child is about to start that holds these descriptors of pipes, and nobody else does.
@@ -123,7 +131,8 @@ class Keeper:
         If we are killed before watch(), it is found by them. That takes a Linux; elsewhere it may be left then.
         """
         if sys.platform == "linux" and self._shell is not None:
-            self._tell(f"? {' '.join(str(os.fstat(fd).st_ino) for fd in pipes)}\n")
+            now = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+            self._tell(f"? {now} {' '.join(str(os.fstat(fd).st_ino) for fd in pipes)}\n")
 
     def call_off(self) -> None:
         """What was announced did not start; its pipes' numbers may be somebody else's soon."""
@@ -131,37 +140,57 @@ class Keeper:
 
     def watch(self, pid: int) -> None:
         """This group lives and must not outlive us."""
+        self._groups.add(pid)
         self._tell(f"+ {pid}\n")
 
     def forget(self, pid: int) -> None:
         """This group is gone; its number may be somebody else's soon."""
+        self._groups.discard(pid)
         self._tell(f"- {pid}\n")
 
     def close(self) -> None:
         """Let the keeper go, and wait for it: with no group left it ends at once."""
         if self._shell is not None and self._shell.stdin is not None:
             self._shell.stdin.close()
+            self._shell.send_signal(signal.SIGCONT)  # or one that was stopped would be waited for
             self._shell.wait()
 
     def _tell(self, line: str) -> None:
         if self._shell is None or self._shell.stdin is None:
             return
-        # Somebody may have killed the keeper: our own ending still cleans up then, only SIGKILL would not.
-        with contextlib.suppress(OSError):
+        try:
             os.write(self._shell.stdin.fileno(), line.encode())
+        except OSError:
+            # It was killed, or stopped so long ago that its pipe is full. The next start of a child brings a new one;
+            # until then our own ending still cleans up, only SIGKILL would not.
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """End it before its input ends: it has missed something, and would end groups that are others' by now."""
+        if (shell := self._shell) is not None and shell.stdin is not None:
+            self._shell = None
+            shell.kill()
+            shell.wait()
+            shell.stdin.close()
 
 
 def _start_shell() -> subprocess.Popen[bytes]:
+    # Where PATH has a relative entry, Python's own path is one, and the keeper has another working directory.
+    python = os.path.abspath(sys.executable) if sys.executable else "python3"  # noqa: PTH100 (a `..` in it is no matter)
     strays = Path(__file__).resolve().with_name("strays.py")
-    return subprocess.Popen(
-        ["/bin/sh", "-c", _KEEPER, "mcp-manifold-keeper", sys.executable or "python3", strays, str(os.getsid(0))],
+    shell = subprocess.Popen(
+        ["/bin/sh", "-c", _KEEPER, "mcp-manifold-keeper", python, strays, str(os.getsid(0))],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         cwd="/",
-        env={"PATH": os.environ.get("PATH", os.defpath)},
+        # The second is for a Python whose library is nowhere else to be found.
+        env={"PATH": os.defpath} | {name: os.environ[name] for name in _KEPT if name in os.environ},
     )
+    assert shell.stdin is not None
+    os.set_blocking(shell.stdin.fileno(), False)
+    return shell
 
 
 def describe_exit(code: int | None) -> str:

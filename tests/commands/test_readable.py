@@ -45,7 +45,7 @@ def far_away(monkeypatch: pytest.MonkeyPatch) -> None:
 def logged(tmp_path: Path, event: Event) -> dict[str, Any]:
     """The record that the log has of an event."""
     sink = LogSink(tmp_path / "log")
-    build_logs(LogSettings(level="debug"), sink=sink)(event, AT)
+    build_logs(LogSettings(level="debug", payloads="redacted"), sink=sink)(event, AT)
     sink.close()
     found: dict[str, Any] = json.loads((tmp_path / "log").read_text())
     return found

@@ -19,6 +19,7 @@ from tests.support import servers
 from tests.support.client import PATIENCE
 from tests.support.commands import PROXY, Here, apart
 from tests.support.manifold import Manifold, running, write_config
+from tests.support.processes import eventually
 
 
 @pytest.fixture
@@ -115,6 +116,26 @@ def test_a_configuration_that_was_broken_since_hides_nothing_that_runs(here: Her
         assert "raw" in done.lines[-1].split()
         config.write_text("{")
         assert here("top", "--once", "--config", config).code == 2
+
+
+def test_a_configuration_that_was_removed_hides_nothing_that_runs_with_it(
+    here: Here, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
+    config = state / "config.json"
+    config.write_text(json.dumps({"mcpServers": {"raw": servers.script("raw_echo.py")}}))
+
+    def misconfigured() -> str:
+        done = here("top", "--json", "--config", config)
+        return str(json.loads(done.out)["processes"][0]["misconfigured"])
+
+    with running(config) as manifold:
+        ready(state / "mcp-manifold", manifold)
+        assert misconfigured() == ""
+        config.unlink()
+        os.kill(manifold.pid, signal.SIGHUP)
+        eventually(lambda: misconfigured() == f"{config}: there is no such file any more", misconfigured)
+        assert here("top", "--once", "--config", config.with_name("another.json")).code == 2
 
 
 def test_without_a_terminal_it_says_what_to_do(state: Path) -> None:

@@ -395,6 +395,27 @@ async def test_a_file_that_is_gone_while_it_is_being_replaced_is_one_change(tmp_
     assert seen == ["new"]
 
 
+async def test_a_file_that_is_empty_until_its_writer_has_something_to_write_is_one_change(tmp_path: Path) -> None:
+    """As the shell leaves it while the program runs whose output it is to get."""
+    path, other = place(tmp_path, "config.json", "old"), place(tmp_path, "other.json", "old")
+    async with told(path) as seen:
+        path.write_text("")
+        await until_settling()
+        for text in ("1", "2"):  # meanwhile it is looked at again, as for a file that is gone
+            assert await seen_beside(other, partial(other.write_text, text)) == text
+        assert seen == []
+        path.write_text("new")
+    assert seen == ["new"]
+
+
+@pytest.mark.usefixtures("soon_gone")
+async def test_a_file_that_stays_empty_is_told_of(tmp_path: Path) -> None:
+    path = place(tmp_path, "config.json", "old")
+    async with told(path) as seen:
+        path.write_text("")
+    assert seen == [""]
+
+
 @pytest.mark.usefixtures("soon_gone")
 async def test_a_directory_in_the_file_s_place_is_told_of_as_a_file_that_is_gone(tmp_path: Path) -> None:
     path = place(tmp_path, "config.json", "old")

@@ -1,5 +1,6 @@
 """What a user is told of a command that can't be started, from what the system really says of it."""
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -40,6 +41,12 @@ def test_a_command_that_is_not_there_is_told_with_the_likely_slip(command: str, 
     problem = told(command)
     assert isinstance(problem, Hopeless)
     assert says in problem.reason
+
+
+def test_of_a_path_that_can_not_be_looked_at_it_is_told_that_it_may_not_be_executed() -> None:
+    """As in a directory of another user's, which root may enter; so this one is too long."""
+    problem = start_problem("one", f"/bin/{'x' * 1000}", {}, None, PermissionError(errno.EACCES, "Permission denied"))
+    assert "may not be executed" in problem.reason
 
 
 def test_a_relative_command_is_looked_for_from_its_own_directory(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from proxy.transports import process
 from tests.support.client import PATIENCE
-from tests.support.processes import eventually, marked, new_mark
+from tests.support.processes import MARK, eventually, marked, new_mark, nothing_left
 
 FAMILY = """
 import subprocess, sys, time
@@ -81,15 +82,27 @@ def test_signals_to_a_group_that_is_gone_are_of_no_consequence() -> None:
 
 
 OWNER = """
-import sys
+import os, subprocess, sys
 from proxy.transports.process import Keeper
+
+def start(mark, code):
+    ours, theirs = os.pipe()
+    keeper.announce([theirs])
+    command = [python, "-S", "-c", code]
+    subprocess.Popen(command, stdout=theirs, env={**os.environ, "MARK_NAME": mark}, start_new_session=True)
+    with open(ours) as pipe:
+        assert pipe.readline().endswith(os.linesep)
+
+python, sys.executable = sys.executable, os.environ.get("PYTHON", sys.executable)
 keeper = Keeper()
 keeper.start()
 for what in sys.argv[1:]:
     if what == "!":
         keeper.call_off()
     elif what.startswith("?"):
-        with open(what[1:]) as pipe:
+        start(*what[1:].split(" ", 1))
+    elif what.startswith("/"):
+        with open(what) as pipe:
             keeper.announce([pipe.fileno()])
     elif what.startswith("-"):
         keeper.forget(int(what[1:]))
@@ -99,12 +112,15 @@ print("watching", flush=True)
 sys.stdin.read()
 keeper.close()
 print("closed", flush=True)
-"""
+""".replace("MARK_NAME", MARK)
 
 
 @contextmanager
 def owner(*told: str, mark: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that holds a keeper for these groups, forgets `-GROUP`, announces the start that `?PIPE` is for."""
+    """A process that holds a keeper for these groups.
+
+    It forgets `-GROUP`, announces the pipe at `/PATH`, and begins to start `?MARK CODE`, which `!` calls off.
+    """
     with subprocess.Popen(
         [sys.executable, "-c", OWNER, *told],
         stdin=subprocess.PIPE,
@@ -149,9 +165,9 @@ def test_the_keeper_leaves_a_group_alone_that_it_was_told_to_forget() -> None:
         assert len(marked(mark)) == 2
 
 
-def output_of(leader: "subprocess.Popen[bytes]") -> str:
-    """The pipe that it prints to, as it is announced."""
-    return f"?/proc/{leader.pid}/fd/1"
+def started(code: str, mark: dict[str, str]) -> str:
+    """What has the owner announce a start, and start this group with its mark, but not tell its number."""
+    return f"?{mark[MARK]} {code}"
 
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
@@ -161,8 +177,8 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc
 @pytest.mark.parametrize("code", [FAMILY, DEAF], ids=["with-grandchild", "ignores-SIGTERM"])
 def test_the_keeper_ends_a_child_that_was_being_started_when_its_owner_was_killed(code: str) -> None:
     mark, own = new_mark(), new_mark()
-    with group(code, mark) as known, group(code, mark) as starting:
-        with owner(str(known.pid), output_of(starting), mark=own) as held:
+    with nothing_left(mark), group(code, mark) as known:
+        with owner(str(known.pid), started(code, mark), mark=own) as held:
             held.send_signal(signal.SIGKILL)
         eventually(lambda: not marked(mark), lambda: marked(mark))
 
@@ -172,12 +188,39 @@ def test_the_keeper_ends_a_child_that_was_being_started_when_its_owner_was_kille
 def test_the_keeper_looks_for_no_child_whose_start_is_over(then: str) -> None:
     """The pipe may be held by anybody by then: by a daemon of a server's, or as the number of a new one."""
     mark, own = new_mark(), new_mark()
-    with group(FAMILY, mark) as other, group(DEAF, new_mark()) as kept:
-        start = [output_of(other), "!" if then == "the-start-failed" else str(kept.pid)]
+    with nothing_left(mark), group(DEAF, new_mark()) as kept:
+        start = [started(FAMILY, mark), "!" if then == "the-start-failed" else str(kept.pid)]
         with owner(str(kept.pid), *start, mark=own) as held:
             held.send_signal(signal.SIGKILL)
         kept.wait(PATIENCE)  # it takes the keeper longer than a look at all processes
         assert len(marked(mark)) == 2
+
+
+@on_linux
+def test_the_keeper_spares_those_who_were_there_before_the_start_whose_pipe_they_hold() -> None:
+    """An ssh that shares the connections of another hands its pipes to that one, with all that runs over it."""
+    mark, own = new_mark(), new_mark()
+    with group(FAMILY, mark) as other, group(DEAF, new_mark()) as kept:
+        with owner(str(kept.pid), f"/proc/{other.pid}/fd/1", mark=own) as held:
+            held.send_signal(signal.SIGKILL)
+        kept.wait(PATIENCE)  # it takes the keeper longer than a look at all processes
+        assert len(marked(mark)) == 2
+
+
+@on_linux
+def test_the_keeper_finds_a_python_with_a_relative_path_and_a_library_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is what a relative entry of PATH makes of it."""
+    python, mark, own = tmp_path / "python", new_mark(), new_mark()
+    python.write_text(f"""#!/bin/sh\n[ "$LD_LIBRARY_PATH" = /its/own ] && exec {sys.executable} "$@"\n""")
+    python.chmod(0o700)
+    monkeypatch.setenv("PYTHON", os.path.relpath(python))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/its/own")
+    with nothing_left(mark):
+        with owner(started(FAMILY, mark), mark=own) as held:
+            held.send_signal(signal.SIGKILL)
+        eventually(lambda: not marked(mark), lambda: marked(mark))
 
 
 def test_a_keeper_with_nothing_left_to_keep_ends_at_once() -> None:
@@ -196,18 +239,47 @@ def test_a_keeper_that_was_not_started_does_nothing() -> None:
     keeper.close()
 
 
-def test_somebody_who_kills_the_keeper_does_not_kill_us() -> None:
+def test_a_keeper_that_somebody_killed_is_replaced_at_the_next_start() -> None:
     keeper, mark = process.Keeper(), new_mark()
-    with group(FAMILY, mark) as leader:
+    with group(FAMILY, mark) as kept, group(FAMILY, mark) as forgotten:
         keeper.start()
-        keeper.watch(leader.pid)
+        keeper.watch(kept.pid)
+        keeper.watch(forgotten.pid)
         assert keeper._shell is not None
         keeper._shell.kill()
         keeper._shell.wait(PATIENCE)
-        keeper.forget(leader.pid)
-        keeper.watch(leader.pid)
+        keeper.forget(forgotten.pid)
+        keeper.start()
         keeper.close()
-        assert leader.poll() is None
+        assert kept.wait(PATIENCE) == -signal.SIGTERM
+        assert forgotten.poll() is None
+
+
+def test_a_keeper_that_stands_still_is_replaced_once_its_pipe_is_full() -> None:
+    keeper, mark = process.Keeper(), new_mark()
+    with group(FAMILY, mark) as kept, group(FAMILY, mark) as forgotten:
+        keeper.start()
+        keeper.watch(kept.pid)
+        keeper.watch(forgotten.pid)
+        stopped = keeper._shell
+        assert stopped is not None
+        stopped.send_signal(signal.SIGSTOP)
+        for _ in range(64 * 1024):
+            keeper.forget(forgotten.pid)
+        assert stopped.returncode == -signal.SIGKILL
+        keeper.start()
+        keeper.close()
+        assert kept.wait(PATIENCE) == -signal.SIGTERM
+        assert forgotten.poll() is None
+
+
+@on_linux
+def test_the_end_waits_for_no_keeper_that_stands_still() -> None:
+    with owner(mark=new_mark()) as held:
+        keeper = Path(f"/proc/{held.pid}/task/{held.pid}/children").read_text()
+        os.kill(int(keeper), signal.SIGSTOP)
+        out, _ = held.communicate(timeout=PATIENCE)
+        assert out == b"closed\n"
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from proxy import memory
 from proxy.transports import process, strays
 from tests.support.client import PATIENCE
 
@@ -24,6 +26,15 @@ while os.getppid() == leader:
 print("up", flush=True)
 time.sleep(600)
 """
+# Starts a child of its group when it is told to.
+FORKS_LATER = """
+import os, sys, time
+print("up", flush=True)
+sys.stdin.readline()
+if not os.fork():
+    print("forked", flush=True)
+time.sleep(600)
+"""
 STAYS = "import time; print('up', flush=True); time.sleep(600)"
 
 
@@ -31,7 +42,10 @@ STAYS = "import time; print('up', flush=True); time.sleep(600)"
 def holder(code: str, *, own_session: bool) -> Iterator["subprocess.Popen[bytes]"]:
     """A process that has a pipe of ours as its stdout."""
     with subprocess.Popen(
-        [sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, start_new_session=own_session
+        [sys.executable, "-S", "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=own_session,
     ) as held:
         assert held.stdout is not None
         assert held.stdout.readline() == b"up\n"
@@ -49,16 +63,40 @@ def pipe_of(held: "subprocess.Popen[bytes]") -> int:
 
 def test_who_holds_one_of_the_pipes_is_found_and_nobody_else() -> None:
     with holder(STAYS, own_session=True) as one, holder(STAYS, own_session=True) as other:
-        assert strays.holding([1, pipe_of(one)], os.getsid(0)) == {one.pid}
-        assert strays.holding([pipe_of(one), pipe_of(other)], os.getsid(0)) == {one.pid, other.pid}
-        assert strays.holding([1, 2], os.getsid(0)) == set()
+        assert strays.holding([1, pipe_of(one)], os.getsid(0), 0) == {one.pid}
+        assert strays.holding([pipe_of(one), pipe_of(other)], os.getsid(0), 0) == {one.pid, other.pid}
+        assert strays.holding([1, 2], os.getsid(0), 0) == set()
 
 
 def test_a_group_whose_leader_has_gone_is_found() -> None:
     with holder(HANDS_OVER, own_session=True) as one:
-        assert strays.holding([pipe_of(one)], os.getsid(0)) == {one.pid}
+        assert strays.holding([pipe_of(one)], os.getsid(0), 0) == {one.pid}
 
 
 def test_the_session_of_the_proxy_and_its_client_is_never_among_them() -> None:
     with holder(STAYS, own_session=False) as sibling:
-        assert strays.holding([pipe_of(sibling)], os.getsid(0)) == set()
+        assert strays.holding([pipe_of(sibling)], os.getsid(0), 0) == set()
+
+
+def test_who_was_there_before_is_not_among_them_nor_are_those_it_leads() -> None:
+    """A program that one of our children has given its pipes to, to serve it from there, and what that one starts."""
+    with holder(STAYS, own_session=True) as one, holder(FORKS_LATER, own_session=True) as leader:
+        assert leader.stdin is not None
+        assert leader.stdout is not None
+        since = 1 + max(int(memory.started(pid)) for pid in (one.pid, leader.pid))
+        while time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK") < since:
+            pass  # for no longer than a tick
+        leader.stdin.write(b"now\n")
+        leader.stdin.flush()
+        assert leader.stdout.readline() == b"forked\n"
+        assert strays.holding([pipe_of(one), pipe_of(leader)], os.getsid(0), since - 1) & {one.pid, leader.pid}
+        assert strays.holding([pipe_of(one), pipe_of(leader)], os.getsid(0), since) == set()
+
+
+@pytest.mark.parametrize("group", [0, 1])
+def test_no_group_is_found_whose_number_would_signal_more_than_a_group(
+    group: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with holder(STAYS, own_session=True) as one:
+        monkeypatch.setattr(os, "getpgid", lambda _: group)
+        assert strays.holding([pipe_of(one)], os.getsid(0), 0) == set()
