@@ -14,7 +14,7 @@ import msgspec
 from ..errors import ManifoldError
 from ..overview import ServerRow, UnderWay
 from ..status import Call, Line, Step
-from . import peer
+from . import peer, stream
 from .place import PROTOCOL, Card
 from .server import Process
 
@@ -169,9 +169,8 @@ class _Lines:
 
     async def say(self, request: dict[str, Any]) -> None:
         try:
-            await anyio.wait_writable(self._connection)
-            self._connection.sendall(msgspec.json.encode(request) + b"\n")
-        except OSError:
+            await stream.send(self._connection, msgspec.json.encode(request) + b"\n")
+        except anyio.BrokenResourceError:
             raise NoAnswer("it is gone") from None
 
     async def next(self) -> bytes:
@@ -181,12 +180,9 @@ class _Lines:
             seen = len(self._buffer)
             if seen > LONGEST:
                 raise NoAnswer("it says more than any proxy would")
-            await anyio.wait_readable(self._connection)
             try:
-                data = self._connection.recv(_AT_ONCE)
-            except BlockingIOError:
-                continue
-            except OSError:
+                data = await stream.receive(self._connection, _AT_ONCE)
+            except anyio.BrokenResourceError:
                 return b""
             if not data:
                 return b""

@@ -24,7 +24,7 @@ from ..events import Emit, Notice
 from ..overview import EVERY, PATIENCE, Changes, Overview
 from ..status import Client
 from ..texts import printable
-from . import peer
+from . import peer, stream
 from .place import PROTOCOL, Card, Place, find, take
 
 MOST_CONNECTIONS: Final = 16
@@ -149,7 +149,7 @@ class Control:
             with connection:
                 if self._connections > MOST_CONNECTIONS:
                     with anyio.move_on_after(1.0):
-                        await _send(connection, _refusal(f"{MOST_CONNECTIONS} connections are open already"))
+                        await stream.send(connection, _refusal(f"{MOST_CONNECTIONS} connections are open already"))
                 else:
                     await _Connection(self._overview, self._process, connection).serve()
         except* anyio.BrokenResourceError:
@@ -183,11 +183,8 @@ async def _until_removed(place: Place, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
-# Not by anyio's own listener and stream: cancelled in the tick in which something comes, they make a traceback of that.
-
-
 async def _accepted(listener: socket.socket) -> socket.socket:
-    """The next connection."""
+    """The next connection. Not by anyio's own listener, for the same reason as in `stream`."""
     while True:
         await anyio.wait_readable(listener)
         try:
@@ -199,31 +196,6 @@ async def _accepted(listener: socket.socket) -> socket.socket:
             continue
         connection.setblocking(False)
         return connection
-
-
-async def _receive(connection: socket.socket) -> bytes:
-    """What comes next; b"" at the end. Raises BrokenResourceError."""
-    while True:
-        await anyio.wait_readable(connection)
-        try:
-            return connection.recv(_AT_ONCE)
-        except BlockingIOError:
-            continue
-        except OSError:
-            raise anyio.BrokenResourceError from None
-
-
-async def _send(connection: socket.socket, data: bytes) -> None:
-    """Raises BrokenResourceError."""
-    rest = memoryview(data)
-    while rest:
-        await anyio.wait_writable(connection)
-        try:
-            rest = rest[connection.send(rest) :]
-        except BlockingIOError:
-            continue
-        except OSError:
-            raise anyio.BrokenResourceError from None
 
 
 class _Connection:
@@ -244,7 +216,7 @@ class _Connection:
             while self._junk < MOST_JUNK:
                 data = b""
                 with anyio.move_on_after(None if self._is_watching else SILENCE):
-                    data = await _receive(self._connection)
+                    data = await stream.receive(self._connection, _AT_ONCE)
                 if not data:
                     break
                 *lines, rest = (rest + data).split(b"\n")
@@ -304,7 +276,7 @@ class _Connection:
         """Raises BrokenResourceError where the reader does not read: the connection is over then."""
         async with self._sending:
             with anyio.move_on_after(PATIENCE) as scope:
-                await _send(self._connection, line)
+                await stream.send(self._connection, line)
             if scope.cancelled_caught:
                 raise anyio.BrokenResourceError
 

@@ -42,11 +42,11 @@ class Unrecorded(msgspec.Struct, frozen=True):
 
     def child(self, served: str, asked: str) -> Unrecorded:
         """The place of what is asked within it: another span of the same trace."""
-        return Unrecorded(b"%b%b%b" % (self.header[:_UP_TO_SPAN], asked.encode(), self.header[_BEHIND_SPAN:]))
+        return Unrecorded(self.header[:_UP_TO_SPAN] + asked.encode() + self.header[_BEHIND_SPAN:])
 
     def mark(self, meta: Mapping[str, Raw | bytes]) -> dict[str, Raw | bytes]:
         """As a `Span` does."""
-        return _marked(meta, self.header, is_root=True)
+        return _marked(meta, self.header, keeps_state=False)
 
     def sent(self, id: int, now: float) -> None:
         """Nothing to tell."""
@@ -93,10 +93,8 @@ class Span(msgspec.Struct):
 
     def mark(self, meta: Mapping[str, Raw | bytes]) -> dict[str, Raw | bytes]:
         """The members of a `_meta` with us as the parent."""
-        if not self.is_within:
-            return _marked(meta, self.header, is_root=self.is_root)
-        marked = _marked(meta, self.header, is_root=True)
-        if self.state:
+        marked = _marked(meta, self.header, keeps_state=not (self.is_root or self.is_within))
+        if self.is_within and self.state:
             marked["tracestate"] = wire.encode_text(self.state)
         return marked
 
@@ -135,10 +133,10 @@ _UP_TO_SPAN: Final = len('"00-') + 32 + len("-")
 _BEHIND_SPAN: Final = _UP_TO_SPAN + 16
 
 
-def _marked(meta: Mapping[str, Raw | bytes], header: bytes, *, is_root: bool) -> dict[str, Raw | bytes]:
-    """The members of a `_meta` with this `traceparent`. The state of a trace that ended here goes no further."""
+def _marked(meta: Mapping[str, Raw | bytes], header: bytes, *, keeps_state: bool) -> dict[str, Raw | bytes]:
+    """The members of a `_meta` with this `traceparent`. The state of one that ended here goes no further."""
     marked: dict[str, Raw | bytes] = {**meta, "traceparent": header}
-    if is_root:
+    if not keeps_state:
         marked.pop("tracestate", None)
     return marked
 

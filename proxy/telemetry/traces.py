@@ -90,8 +90,7 @@ class Traces:
     def __call__(self, event: Event, at: float | None = None) -> None:
         """Note what ended; `at` is ignored, since a trace has times of its own."""
         if isinstance(event, RequestFinished):
-            if event.trace is not None:
-                self._sender.take(of_request(event, event.trace, *self._ways(event.session, event.server)))
+            self._note(event)
         elif isinstance(event, QuestionFinished):
             if event.trace is not None:
                 client, server = self._ways(event.session, event.server)
@@ -108,8 +107,11 @@ class Traces:
     def take_calls(self, calls: Sequence[CallFinished], at: float) -> None:
         """Note those of these calls that are recorded."""
         for call in calls:
-            if call.trace is not None:
-                self._sender.take(of_request(call, call.trace, *self._ways(call.session, call.server)))
+            self._note(call)
+
+    def _note(self, request: RequestFinished) -> None:
+        if request.trace is not None:
+            self._sender.take(of_request(request, request.trace, *self._ways(request.session, request.server)))
 
     def _ways(self, session: str, server: str) -> tuple[Way, Way]:
         return self._clients.get(session, _UNKNOWN), self._servers.get(server, _UNKNOWN)

@@ -239,38 +239,35 @@ def test_a_keeper_that_was_not_started_does_nothing() -> None:
     keeper.close()
 
 
-def test_a_keeper_that_somebody_killed_is_replaced_at_the_next_start() -> None:
+@contextmanager
+def replaced() -> Iterator[tuple[process.Keeper, "subprocess.Popen[bytes]", int]]:
+    """A keeper, its shell, and a group that it is to forget while that is away: a new one ends the other alone."""
     keeper, mark = process.Keeper(), new_mark()
     with group(FAMILY, mark) as kept, group(FAMILY, mark) as forgotten:
         keeper.start()
         keeper.watch(kept.pid)
         keeper.watch(forgotten.pid)
         assert keeper._shell is not None
-        keeper._shell.kill()
-        keeper._shell.wait(PATIENCE)
-        keeper.forget(forgotten.pid)
+        yield keeper, keeper._shell, forgotten.pid
         keeper.start()
         keeper.close()
         assert kept.wait(PATIENCE) == -signal.SIGTERM
         assert forgotten.poll() is None
+
+
+def test_a_keeper_that_somebody_killed_is_replaced_at_the_next_start() -> None:
+    with replaced() as (keeper, killed, forgotten):
+        killed.kill()
+        killed.wait(PATIENCE)
+        keeper.forget(forgotten)
 
 
 def test_a_keeper_that_stands_still_is_replaced_once_its_pipe_is_full() -> None:
-    keeper, mark = process.Keeper(), new_mark()
-    with group(FAMILY, mark) as kept, group(FAMILY, mark) as forgotten:
-        keeper.start()
-        keeper.watch(kept.pid)
-        keeper.watch(forgotten.pid)
-        stopped = keeper._shell
-        assert stopped is not None
+    with replaced() as (keeper, stopped, forgotten):
         stopped.send_signal(signal.SIGSTOP)
         for _ in range(64 * 1024):
-            keeper.forget(forgotten.pid)
+            keeper.forget(forgotten)
         assert stopped.returncode == -signal.SIGKILL
-        keeper.start()
-        keeper.close()
-        assert kept.wait(PATIENCE) == -signal.SIGTERM
-        assert forgotten.poll() is None
 
 
 @on_linux
